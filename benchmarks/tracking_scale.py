@@ -41,7 +41,6 @@ from segwatch.geo.types.tracking import ChangeKind, Detection, ObservationResult
 from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings, Watch
 
 MODEL = "bench@0"
-COOKBOOK = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "cookbook.md"
 WEST, SOUTH, STEP_LON, STEP_LAT = 15.0, 46.0, 0.0026, 0.0018  # 200 m each way
 _BLOCKS = 10  # blocks a side of the largest history
 _WEEKS = 100
@@ -187,20 +186,22 @@ _TRACKS = """
 """
 _STATES = """
     INSERT INTO segwatch.track_state (id, track_id, observation_id, valid, recorded, geom, area_m2, score, first_seen,
-        last_seen, last_looked, misses, visible_share, alive, change)
+        last_seen, last_looked, misses, visible_share, alive, change, confidence, status, observations_for,
+        observations_against)
     SELECT gen_random_uuid(), track_id, observation_id, tstzrange(seen, NULL),
            tstzrange(seen + interval '1 hour', CASE WHEN grew THEN later + interval '1 hour' END), first_geom,
-           ST_Area(first_geom::geography), 0.9, seen, seen, seen, 0, 1.0, true, 'appeared'
+           ST_Area(first_geom::geography), 0.9, seen, seen, seen, 0, 1.0, true, 'appeared',
+           0.9, 'confirmed', 3, 0
     FROM placed
     UNION ALL
     SELECT gen_random_uuid(), track_id, observation_id, tstzrange(seen, later),
            tstzrange(later + interval '1 hour', NULL), first_geom, ST_Area(first_geom::geography), 0.9, seen, seen,
-           seen, 0, 1.0, true, 'appeared'
+           seen, 0, 1.0, true, 'appeared', 0.9, 'confirmed', 3, 0
     FROM placed WHERE grew
     UNION ALL
     SELECT gen_random_uuid(), track_id, later_id, tstzrange(later, NULL),
            tstzrange(later + interval '1 hour', NULL), geom, ST_Area(geom::geography), 0.9, seen, later, later, 0,
-           1.0, true, 'grew'
+           1.0, true, 'grew', 0.7, 'provisional', 1, 0
     FROM placed WHERE grew
 """
 _CHANGES = """
@@ -223,7 +224,7 @@ _GROW = (_RANKED, _PLACED, _TRACKS, _STATES, _CHANGES, _DETECTIONS)
 
 
 def run(*, quick: bool) -> dict[str, float | int]:
-    """Measure costs by size of history, a late scene, and the analysts' queries."""
+    """Measure costs by size of history, and a late scene."""
     size = QUICK if quick else FULL
     figures: dict[str, float | int] = {}
     with throwaway_cluster() as cluster:
@@ -246,7 +247,6 @@ def run(*, quick: bool) -> dict[str, float | int]:
             "scene_peak_mib_most_history": round(last.peak_mib),
             "overlay_over_ours_most_history": round(last.overlay_seconds / last.seconds, 2),
         }
-        figures |= _queries(world.analyst)
         world.engine.dispose()
         world.analyst.dispose()
     with throwaway_cluster() as cluster:
@@ -330,37 +330,6 @@ def _late(world: World, size: Size) -> dict[str, float | int]:
         "late_scene_rows": rows,
         "late_over_scenes_folded_again": round(seconds / (usual * (size.late_back + 1)), 3),
     }
-
-
-def _queries(analyst: Engine) -> dict[str, float | int]:
-    """Measure each query of the cookbook with EXPLAIN ANALYZE, the better of two runs."""
-    figures: dict[str, float | int] = {}
-    table = Table("query of the cookbook", "rows", "milliseconds")
-    for title, query in read_cookbook().items():
-        with analyst.connect() as conn:
-            plans = [
-                conn.execute(text("EXPLAIN (ANALYZE, FORMAT JSON) " + query)).scalar_one()[0]
-                for _ in range(2)
-            ]
-        milliseconds = min(plan["Planning Time"] + plan["Execution Time"] for plan in plans)
-        table.add_row(title, str(plans[0]["Plan"]["Actual Rows"]), f"{milliseconds:.1f}")
-        figures[f"query_ms_{_slug(title)}"] = round(milliseconds, 1)
-    out.print(table)
-    return figures
-
-
-def read_cookbook(path: Path = COOKBOOK) -> dict[str, str]:
-    """Return title -> query of every SQL block of the cookbook."""
-    return {
-        title.strip(): query.strip().rstrip(";")
-        for title, query in re.findall(
-            r"^## (.+?)$.*?^```sql\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-        )
-    }
-
-
-def _slug(title: str) -> str:
-    return "_".join(re.findall(r"[a-z]+", title.lower())[:3])
 
 
 def make_watch(area: BaseGeometry) -> Watch:

@@ -28,6 +28,7 @@ _TABLES = (
     "watches",
     "imagery",
     "results",
+    "summaries",
     "second_opinion",
     "alerts",
     "events",

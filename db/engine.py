@@ -21,6 +21,8 @@ from segwatch.db.errors import DbError
 _OPTIONS = " ".join(
     (
         "-c timezone=UTC",
+        # compiling the views takes longer than running them
+        "-c jit=off",
         "-c statement_timeout=300s",
         "-c lock_timeout=60s",
         # a worker that hangs inside a transaction must not hold row locks for ever
@@ -88,7 +90,7 @@ class RequestLimits:
     @property
     def options(self) -> str:
         """Session settings for the server."""
-        return f"-c timezone=UTC -c statement_timeout={self.statement_seconds}s -c lock_timeout=2s"
+        return f"-c timezone=UTC -c jit=off -c statement_timeout={self.statement_seconds}s -c lock_timeout=2s"
 
     @property
     def connect_args(self) -> dict[str, int]:

@@ -17,6 +17,7 @@ DbError
 ├── PublishConflict      an observation cannot be published in its present state
 ├── MayWrite             the role of a public server may do more than read
 ├── TokenRefused         an access token cannot be created with this name, scope, watch or end
+├── UserRefused          a login for a person who reads with SQL cannot be made or removed
 ├── MarkRefused          a mark on an alert is incomplete or invalid
 ├── LabelRefused         a label of a sample is incomplete, or a file of labels does not fit
 ├── UnknownPosition      a delta feed is asked to go on from where this ledger never was
@@ -117,6 +118,10 @@ class ReviewRefused(DbError):
 
 class TokenRefused(DbError):
     """An access token cannot be made: its name is invalid or taken, it has no scope or watch, or its end is past."""
+
+
+class UserRefused(DbError):
+    """A login cannot be made or removed: its name is invalid or taken, its end is past, or a right is missing."""
 
 
 class MarkRefused(DbError):

@@ -18,7 +18,17 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 
-from segwatch.db import chips, corrections, fold_memory, ground, judgements, publishing, raising, verdicts
+from segwatch.db import (
+    chips,
+    corrections,
+    fold_memory,
+    ground,
+    judgements,
+    publishing,
+    raising,
+    summaries,
+    verdicts,
+)
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
 from segwatch.db.fold_memory import FoldMemory, FoldStart
 from segwatch.db.raising import RuleMatch, SendTime
@@ -366,7 +376,7 @@ def publish(
         added += more
     if closed:
         conn.execute(_CLOSE, {"ids": closed, "now": now})
-    publishing.copy_states(conn, added, now)
+    states = summaries.StateChanges(tuple(closed), tuple(publishing.copy_states(conn, added, now)))
     ground.replace_ground(conn, series_id, folded, steps)
     fold_memory.save_memory(conn, folded, steps)
     known, again = _retract(conn, folded, steps, turn, now)
@@ -386,6 +396,7 @@ def publish(
     conn.execute(_REPLACED, {"ids": sorted(old.replaced), "now": now})
     for observation_id in sorted(old.arriving):
         publishing.finish_observation(conn, observation_id, now)
+    summaries.follow_fold(conn, series_id, states, old.arriving | old.replaced, {*fresh, *old.rows})
     return new_alerts
 
 

@@ -12,7 +12,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-from segwatch.db import accuracies, roles
+from segwatch.db import accuracies, roles, summaries
 from segwatch.db.engine import make_engine
 from segwatch.db.errors import SchemaError, is_schema_outdated
 from segwatch.db.tables import SCHEMA
@@ -56,6 +56,7 @@ def upgrade(url: str, revision: str = "head") -> None:
             command.upgrade(make_config(conn), revision)
             if revision == "head":
                 accuracies.save_missing(conn)
+                summaries.build_missing(conn)
     except (CommandError, ProgrammingError) as error:
         raise SchemaError(f"the schema could not be brought to {revision}: {error}") from error
     except OperationalError as error:

@@ -21,6 +21,7 @@ from segwatch.db import tables, verdicts
 from segwatch.db.codec import to_ewkb
 from segwatch.db.errors import PublishConflict
 from segwatch.db.ids import make_id
+from segwatch.db.summaries import StateChanges
 from segwatch.db.timeline import Segment, build_entries
 from segwatch.geo.types.tracking import Change, TrackingStep
 
@@ -126,32 +127,39 @@ def add_tracks(
         verdicts.carry_over(conn, {one.track_id: one.geometry for one in step.states if one.track_id in new})
 
 
-def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime) -> None:
+def add_states(conn: Connection, step: TrackingStep, acquired_at: datetime, now: datetime) -> StateChanges:
     """Close superseded states and add new ones; see :mod:`segwatch.db.tracks`."""
     added = build_entries(step, acquired_at)
     starts = {track_id: entry.start for track_id, entry in added.items()}
     if not starts:
-        return
+        return StateChanges()
     old = conn.execute(_SUPERSEDED, {"tracks": list(starts), "starts": list(starts.values())}).all()
     conn.execute(_CLOSE, {"ids": [row.id for row in old], "now": now})
     kept = [row for row in old if row.valid_from < row.valid_to]
+    truncated = [make_state_id(row.track_id, row.observation_id, row.valid_from, now) for row in kept]
     if kept:
         values = {
             "old": [row.id for row in kept],
-            "new": [make_state_id(row.track_id, row.observation_id, row.valid_from, now) for row in kept],
+            "new": truncated,
             "ends": [row.valid_to for row in kept],
             "now": now,
         }
         conn.execute(_TRUNCATED, values)
-    copy_states(conn, [Segment(entry, None) for entry in added.values()], now)
+    new = copy_states(conn, [Segment(entry, None) for entry in added.values()], now)
+    return StateChanges(tuple(row.id for row in old), (*truncated, *new))
 
 
-def copy_states(conn: Connection, segments: Iterable[Segment], now: datetime) -> None:
-    """Add segments of track states, recorded from ``now`` on."""
+def copy_states(conn: Connection, segments: Iterable[Segment], now: datetime) -> list[UUID]:
+    """Add segments of track states, recorded from ``now`` on; returns their ids."""
     driver: Any = conn.connection.driver_connection
+    added: list[UUID] = []
     with driver.cursor() as cursor, cursor.copy(_COPY_STATES) as copy:
         for segment in segments:
-            copy.write_row(_state_row(segment, now))
+            entry = segment.entry
+            identity = make_state_id(entry.state.track_id, entry.observation_id, entry.start, now)
+            copy.write_row((identity, *_state_row(segment, now)))
+            added.append(identity)
+    return added
 
 
 def make_state_id(track_id: UUID, observation_id: UUID, valid_from: datetime, now: datetime) -> UUID:
@@ -160,10 +168,10 @@ def make_state_id(track_id: UUID, observation_id: UUID, valid_from: datetime, no
 
 
 def _state_row(segment: Segment, now: datetime) -> tuple[object, ...]:
+    """Build a row of ``track_state`` without its id."""
     entry = segment.entry
     state = entry.state
     return (
-        make_state_id(state.track_id, entry.observation_id, entry.start, now),
         state.track_id,
         entry.observation_id,
         TimestamptzRange(entry.start, segment.end, "[)"),

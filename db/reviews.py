@@ -19,7 +19,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, text
 
-from segwatch.db import corrections, publishing, series
+from segwatch.db import corrections, publishing, series, summaries
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.db.errors import NotFound, ReviewRefused
 from segwatch.db.ids import make_id
@@ -151,7 +151,10 @@ def decide(
         "looked_at": state.last_looked,
         "decided_at": now,
     }
+    if held is None:
+        summaries.begin_review(conn, track_id)
     conn.execute(_ADD, row)
+    summaries.refresh_reviewed(conn, [track_id])
     was_rejected = held is not None and held.verdict == Verdict.REJECTED.value
     turn = turn or (lambda _: SendTime(now))
     if verdict is Verdict.REJECTED:

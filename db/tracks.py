@@ -23,6 +23,7 @@ from segwatch.db import (
     publishing,
     raising,
     series,
+    summaries,
     tables,
 )
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
@@ -220,18 +221,23 @@ def publish(
     publishing.add_tracks(conn, series_id, step, object_ids)
     ground.save_ground(conn, series_id, [(observation_id, step.new_ground)])
     fold_memory.save_memory(conn, {observation_id}, [step])
-    _write(conn, row.acquired_at, now, step)
+    changes = _write(conn, row.acquired_at, now, step)
     published = judgements.PublishedStep(step, row.acquired_at)
     judged = judgements.save_judgements(conn, {observation_id}, [published], open_before, now)
     count = raising.add_alerts(conn, observation_id, alerts, now)
-    changes = sorted({change_id for change_id, _ in judged})
-    corrections.follow_up(conn, changes, turn or (lambda _: SendTime(now)), now)
+    due = sorted({change_id for change_id, _ in judged})
+    corrections.follow_up(conn, due, turn or (lambda _: SendTime(now)), now)
     publishing.finish_observation(conn, observation_id, now)
+    touched = [state.track_id for state in step.states]
+    summaries.follow_fold(conn, series_id, changes, [observation_id], touched)
     return count
 
 
-def _write(conn: Connection, acquired_at: datetime, now: datetime, step: TrackingStep) -> None:
-    publishing.add_states(conn, step, acquired_at, now)
+def _write(
+    conn: Connection, acquired_at: datetime, now: datetime, step: TrackingStep
+) -> summaries.StateChanges:
+    changes = publishing.add_states(conn, step, acquired_at, now)
     publishing.add_lineage(conn, step)
     publishing.add_changes(conn, step, now)
     publishing.link_detections(conn, step)
+    return changes

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import observations, tables, withdrawing
+from segwatch.db import observations, summaries, tables, withdrawing
 from segwatch.db.codec import dump_watch, load_watch, to_ewkb
 from segwatch.db.errors import UnknownWatch
 from segwatch.db.ids import make_id
@@ -36,6 +36,8 @@ _AREA = text(
         SELECT 1 FROM segwatch.watch_area c WHERE c.watch_name = :name AND c.until IS NULL AND c.area_id = :area)
     """
 )
+#: Whether objects may be outside an AOI of a watch.
+_NARROWED = text("SELECT EXISTS (SELECT 1 FROM segwatch.watch_area WHERE watch_name = :name AND narrowed)")
 _NOW = text("SELECT clock_timestamp()")
 
 
@@ -103,7 +105,9 @@ def apply(conn: Connection, watch: Watch) -> Applied:
     ).first()
     # the row of the head is locked now, so concurrent calls for the same watch wait here
     now = conn.execute(_NOW).scalar_one()
-    conn.execute(_AREA, {"name": watch.name, "area": area, "now": now})
+    moved = conn.execute(_AREA, {"name": watch.name, "area": area, "now": now}).rowcount
+    if moved and conn.execute(_NARROWED, {"name": watch.name}).scalar_one():
+        summaries.rebuild_watch(conn, watch.name)
     if changed is not None:
         observations.queue_again(conn, watch.name)
     return Applied(revision, changed is not None)

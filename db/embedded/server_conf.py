@@ -20,6 +20,7 @@ def render_conf(port: int, socket_dir: Path, *, durable: bool) -> str:
         "max_connections = 100",
         f"shared_buffers = {_shared_buffers_mib()}MB",
         "max_wal_size = 4GB",  # fewer checkpoints, after which whole pages are logged again
+        "jit = off",  # compiling the views takes longer than running them
         "timezone = 'UTC'",
         "log_timezone = 'UTC'",
     ]

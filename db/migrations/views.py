@@ -10,10 +10,19 @@ from alembic import op
 _SQL = Path(__file__).parents[1] / "sql"
 #: This revision has every view and function; what came before is not needed to make them.
 _COMPLETE = "0022"
+#: What a revision makes with other columns in between or other parameters, which CREATE OR REPLACE cannot do.
+_DROPPED = {
+    "0037": (
+        "DROP VIEW IF EXISTS watch.object_history",
+        "DROP FUNCTION IF EXISTS watch.objects_as_of(timestamptz, timestamptz)",
+    )
+}
 
 
 def apply(revision: str) -> None:
     """Run the SQL files that were frozen for a revision, in order of their names."""
+    for statement in _DROPPED.get(revision, ()):
+        op.execute(statement)
     for part in sorted((_SQL / revision).glob("*.sql")):
         op.execute(sa.text(part.read_text(encoding="utf-8").replace(":", "\\:")))
 

@@ -13,7 +13,7 @@ from segwatch.db.tables.columns import SCHEMA, metadata
 from segwatch.db.tables.events import event, event_name
 from segwatch.db.tables.imagery import rejected_item, scene, scene_item
 from segwatch.db.tables.models import model_switch, rewording
-from segwatch.db.tables.operations import access_token, circuit, mutex, run
+from segwatch.db.tables.operations import access_token, circuit, database_user, mutex, run
 from segwatch.db.tables.results import (
     change,
     change_judgement,
@@ -38,15 +38,25 @@ from segwatch.db.tables.second_opinion import (
     shadow_result,
     target_presence,
 )
+from segwatch.db.tables.summaries import (
+    admin_area,
+    admin_area_part,
+    area_by_week,
+    observed_by_week,
+    reviewed_area,
+)
 from segwatch.db.tables.watches import area, discovery, instruction, watch, watch_area, watch_head, watermark
 
 __all__ = [
     "SCHEMA",
     "access_token",
+    "admin_area",
+    "admin_area_part",
     "alert",
     "alert_correction",
     "alert_mark",
     "area",
+    "area_by_week",
     "assessment",
     "assessment_label",
     "assessment_sample",
@@ -57,6 +67,7 @@ __all__ = [
     "change_judgement",
     "channel",
     "circuit",
+    "database_user",
     "delivery",
     "detection",
     "discovery",
@@ -70,8 +81,10 @@ __all__ = [
     "mutex",
     "observation",
     "observation_chip",
+    "observed_by_week",
     "rejected_item",
     "review",
+    "reviewed_area",
     "rewording",
     "run",
     "scene",

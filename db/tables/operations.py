@@ -1,8 +1,8 @@
-"""Operations: runs of flows, circuits of sources, mutexes and access tokens."""
+"""Operations: runs of flows, circuits of sources, mutexes, access tokens and database users."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text, text
+from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from segwatch.db.tables.columns import identity, metadata, string, time
@@ -73,4 +73,16 @@ access_token = Table(
     time("revoked_at", nullable=True),
     CheckConstraint("octet_length(digest) = 32", name="access_token_digest"),
     Index("access_token_name_ix", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),
+)
+
+#: Logins of people who read with SQL. A login without a row here, such as one that an administrator made, may read all.
+database_user = Table(
+    "database_user",
+    metadata,
+    Column("name", Text, primary_key=True),
+    #: null = all, also future ones
+    Column("watches", ARRAY(Text)),
+    #: whether names of reviewers and of people who mark alerts are shown
+    Column("shows_names", Boolean, nullable=False),
+    time("created_at", now=True),
 )

@@ -244,6 +244,7 @@ track_state = Table(
         postgresql_using="gist",
         postgresql_where=text("upper_inf(valid) AND upper_inf(recorded)"),
     ),
+    Index("track_state_geom_ix", "geom", postgresql_using="gist"),
     Index("track_state_track_ix", "track_id"),
     Index("track_state_observation_ix", "observation_id", postgresql_where=text("upper_inf(recorded)")),
     # the latest states that became known, or were found wrong, after a recorded time: delta feeds

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from docs.generate.markdown import NOTICE, ROOT, code, table
+from segwatch.db.analyst.keys import VIEW_KEYS
 
 _INTRODUCTION = """# Views and functions
 
@@ -55,10 +56,16 @@ def _views(conn: Connection) -> Iterator[str]:
             (code(one.name), one.type, one.comment or "")
             for one in conn.execute(_COLUMNS, {"view": view.oid})
         ]
-        words = f"{view.comment}\n\n" if view.comment else ""
+        words = f"{view.comment}\n\n{_key(view.name)}\n\n" if view.comment else ""
         yield f"## watch.{view.name}\n\n{words}{_defined(view.name)}\n\n" + table(
             ("column", "type", "meaning"), rows
         )
+
+
+def _key(name: str) -> str:
+    key = VIEW_KEYS[name]
+    time = f", in time from {code(key.begin)} to before {code(key.end)}" if key.begin and key.end else ""
+    return f"Key: {code(key.column)}{time}."
 
 
 def _functions(conn: Connection) -> str:

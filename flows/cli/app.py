@@ -12,6 +12,7 @@ from segwatch.flows.cli import (
     alerts,
     assess,
     database,
+    database_users,
     doctor,
     events,
     export,
@@ -78,6 +79,10 @@ app.command(rich_help_panel=_SERVICES)(local.stop)
 app.command(rich_help_panel=_SERVICES)(local.clean)
 app.command("env", rich_help_panel=_SERVICES)(local.print_environment)
 app.command(rich_help_panel=_SERVICES)(serving.serve)
+database.app.command("areas")(database_users.load_areas)
+database.app.command("user")(database_users.add_user)
+database.app.command("users")(database_users.list_users)
+database.app.command("revoke-user")(database_users.revoke_user)
 app.add_typer(database.app, name="db", rich_help_panel=_SERVICES)
 
 app.command(rich_help_panel=_OPERATE)(work.deploy)

@@ -3,7 +3,7 @@ CREATE OR REPLACE VIEW segwatch.imagery AS
 SELECT w.name AS watch, s.id AS scene_id, s.key AS scene_key, s.collection, s.platform, s.relative_orbit,
        s.solar_day, s.acquired_at, o.state, si.item_id, si.href AS item_href, si.acquired_at AS item_acquired_at,
        si.updated_at, si.processing_baseline, n.assets, n.links, si.properties, si.footprint AS geom,
-       w.definition->'profile' AS profile, w.catalog
+       w.definition->'profile' AS profile, w.catalog, o.id AS observation_id
 FROM segwatch.observation o
 JOIN segwatch.watch w ON w.id = o.revision_id
 JOIN segwatch.scene s ON s.id = o.scene_id

@@ -50,6 +50,15 @@ GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch
 GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run TO segwatch_worker;
 -- Derived from the observations: a late scene replaces them.
 GRANT SELECT, INSERT, DELETE ON segwatch.series_counts TO segwatch_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+    segwatch.admin_area,
+    segwatch.admin_area_part,
+    segwatch.area_by_week,
+    segwatch.observed_by_week,
+    segwatch.reviewed_area
+    TO segwatch_worker;
+-- Small table that every view reads; who may read what is decided by whoever may create logins.
+ALTER TABLE segwatch.database_user SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0.1);
 
 -- Small tables that every view joins: keep their statistics exact from the first row on.
 ALTER TABLE segwatch.area SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0.1);

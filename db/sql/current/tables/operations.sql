@@ -26,6 +26,14 @@ CREATE TABLE segwatch.circuit (
     CONSTRAINT circuit_open CHECK ((failures = 0) = (retry_at IS NULL))
 );
 
+CREATE TABLE segwatch.database_user (
+    name TEXT NOT NULL,
+    watches TEXT[],
+    shows_names BOOLEAN NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT database_user_pk PRIMARY KEY (name)
+);
+
 CREATE TABLE segwatch.mutex (
     name TEXT NOT NULL,
     CONSTRAINT mutex_pk PRIMARY KEY (name)

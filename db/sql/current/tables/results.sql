@@ -271,6 +271,8 @@ CREATE TABLE segwatch.track_state (
 
 CREATE INDEX track_state_closed_ix ON segwatch.track_state (upper(recorded)) WHERE upper_inf(valid) AND NOT upper_inf(recorded);
 
+CREATE INDEX track_state_geom_ix ON segwatch.track_state USING gist (geom);
+
 CREATE INDEX track_state_learned_ix ON segwatch.track_state (lower(recorded)) WHERE upper_inf(valid);
 
 CREATE INDEX track_state_now_ix ON segwatch.track_state USING gist (geom) WHERE upper_inf(valid) AND upper_inf(recorded);

@@ -1,7 +1,8 @@
 CREATE OR REPLACE VIEW watch.accuracy AS
 SELECT a.assessment_id, s.watch_name AS watch, a.target, a.labels, a.words AS accuracy, a.estimates, a.drawn_at,
        s.model_version AS model, s.instruction_id AS instruction_revision, a.series_id,
-       a.series_id IN (SELECT series_id FROM segwatch.current_series) AS is_current
+       a.series_id IN (SELECT series_id FROM segwatch.current_series) AS is_current,
+       concat_ws('/', a.assessment_id, a.target) AS accuracy_id
 FROM segwatch.current_accuracy a
 JOIN segwatch.series s ON s.id = a.series_id
 WHERE ((SELECT segwatch.reads_all_watches()) OR s.watch_name = ANY (CAST((SELECT segwatch.readable_watches()) AS text[])));
@@ -32,3 +33,5 @@ COMMENT ON COLUMN watch.accuracy.series_id IS
     'Id of the series: observations of one watch, instruction revision and model version, which may be compared.';
 COMMENT ON COLUMN watch.accuracy.is_current IS
     'Whether this series is in force.';
+COMMENT ON COLUMN watch.accuracy.accuracy_id IS
+    'Key of the row.';

@@ -2,7 +2,8 @@ CREATE OR REPLACE VIEW watch.assessments AS
 SELECT a.id AS assessment_id, s.watch_name AS watch, t.target, t.stratum, t.unit, t.size, t.area_m2,
        n.samples, n.correct, n.wrong, n.unclear, n.labelled_at, a.drawn_at, a.seed, a.ordinal,
        s.model_version AS model, s.instruction_id AS instruction_revision, a.series_id,
-       a.series_id IN (SELECT series_id FROM segwatch.current_series) AS is_current
+       a.series_id IN (SELECT series_id FROM segwatch.current_series) AS is_current,
+       concat_ws('/', a.id, t.target, t.stratum) AS stratum_id
 FROM segwatch.assessment a
 JOIN segwatch.series s ON s.id = a.series_id
 JOIN segwatch.assessment_stratum t ON t.assessment_id = a.id
@@ -58,3 +59,5 @@ COMMENT ON COLUMN watch.assessments.series_id IS
     'Id of the assessed series.';
 COMMENT ON COLUMN watch.assessments.is_current IS
     'Whether the series is in force; assessments of an earlier model or instruction say nothing about the objects of now.';
+COMMENT ON COLUMN watch.assessments.stratum_id IS
+    'Key of the row.';

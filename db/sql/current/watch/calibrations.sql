@@ -5,7 +5,8 @@ SELECT s.watch_name AS watch, c.target, c.subject, c.version, c.fitted_at, c.lab
        AND NOT EXISTS (
            SELECT 1 FROM segwatch.calibration n
            WHERE n.series_id = c.series_id AND n.target = c.target AND n.subject = c.subject AND n.version > c.version)
-       AS is_current
+       AS is_current,
+       concat_ws('/', c.series_id, c.target, c.subject, c.version) AS calibration_id
 FROM segwatch.calibration c
 JOIN segwatch.series s ON s.id = c.series_id
 WHERE ((SELECT segwatch.reads_all_watches()) OR s.watch_name = ANY (CAST((SELECT segwatch.readable_watches()) AS text[])));
@@ -42,3 +43,5 @@ COMMENT ON COLUMN watch.calibrations.series_id IS
     'Id of the series.';
 COMMENT ON COLUMN watch.calibrations.is_current IS
     'Whether confidence_calibrated is made with it now.';
+COMMENT ON COLUMN watch.calibrations.calibration_id IS
+    'Key of the row.';

@@ -14,7 +14,8 @@ SELECT o.id AS observation_id, p.watch, p.instruction, p.scene_key, o.acquired_a
                 SELECT 1 FROM segwatch.observation e
                 WHERE e.series_id = o.series_id AND e.state = 'observed' AND e.superseded_at IS NULL
                   AND (e.acquired_at, e.scene_id) < (o.acquired_at, o.scene_id) AND e.footprint && o.footprint)
-            THEN 'uncertain' END AS shift_problem
+            THEN 'uncertain' END AS shift_problem,
+       o.acquired_at AS valid_from, o.acquired_at + interval '1 microsecond' AS valid_to
 FROM segwatch.observation o
 JOIN segwatch.provenance p ON p.observation_id = o.id
 UNION ALL
@@ -25,7 +26,7 @@ SELECT r.id, r.watch_name, i.text, NULL, r.acquired_at, 'rejected', r.reason, 0,
        r.recorded_at, NULL, NULL, NULL, 1, r.superseded_at,
        -- as catalogs are identified: name in the watch file, else public address
        coalesce(nullif(w.definition->>'catalog_name', ''), rtrim(w.catalog, '/')),
-       NULL, NULL, NULL, NULL, NULL, NULL
+       NULL, NULL, NULL, NULL, NULL, NULL, r.acquired_at, r.acquired_at + interval '1 microsecond'
 FROM segwatch.rejection r
 JOIN segwatch.watch w ON w.id = r.revision_id
 JOIN segwatch.instruction i ON i.id = w.instruction_id;
@@ -102,3 +103,7 @@ COMMENT ON COLUMN watch.coverage.shift_source IS
     'What it was measured on: pixels or outlines, also where nothing was moved (shift_quality 0: the outlines contradict each other), or none where too little could be compared; null before it was tracked.';
 COMMENT ON COLUMN watch.coverage.shift_problem IS
     'large: the scene was moved by more than two pixels; uncertain: earlier observations show the same ground, but neither pixels nor outlines tell the shift, so it was not moved; null: neither, or not tracked.';
+COMMENT ON COLUMN watch.coverage.valid_from IS
+    'acquired_at, as the start of the shortest range that holds it, UTC; for tools that ask for a start and an end.';
+COMMENT ON COLUMN watch.coverage.valid_to IS
+    'End of that range, exclusive, UTC: acquired_at and a microsecond.';

@@ -1,6 +1,7 @@
 CREATE OR REPLACE VIEW watch.detections AS
 SELECT d.id AS detection_id, p.watch, d.target, o.acquired_at, d.geom, d.area_m2, d.score, d.evidence, d.shadow_share,
-       d.shadow_iou, d.track_id, p.observation_id, p.scene_id, p.item_hrefs, p.model, p.instruction_revision
+       d.shadow_iou, d.track_id, p.observation_id, p.scene_id, p.item_hrefs, p.model, p.instruction_revision,
+       o.acquired_at AS valid_from, o.acquired_at + interval '1 microsecond' AS valid_to
 FROM segwatch.detection d
 JOIN segwatch.observation o ON o.id = d.observation_id
 JOIN segwatch.provenance p ON p.observation_id = d.observation_id
@@ -42,3 +43,7 @@ COMMENT ON COLUMN watch.detections.model IS
     'Name and version of the model.';
 COMMENT ON COLUMN watch.detections.instruction_revision IS
     'Id of the instruction revision.';
+COMMENT ON COLUMN watch.detections.valid_from IS
+    'acquired_at, as the start of the shortest range that holds it, UTC; for tools that ask for a start and an end.';
+COMMENT ON COLUMN watch.detections.valid_to IS
+    'End of that range, exclusive, UTC: acquired_at and a microsecond.';

@@ -2,7 +2,8 @@
 CREATE OR REPLACE VIEW watch.imagery AS
 SELECT watch, scene_id, scene_key, collection, platform, relative_orbit, solar_day, acquired_at, state, item_id, item_href,
        item_acquired_at, updated_at, processing_baseline, assets, properties, geom,
-       profile - 'catalog' - 'access' AS profile, catalog
+       profile - 'catalog' - 'access' AS profile, catalog, concat_ws('/', observation_id, item_id) AS imagery_id, observation_id,
+       acquired_at AS valid_from, acquired_at + interval '1 microsecond' AS valid_to
 FROM segwatch.imagery;
 
 GRANT SELECT ON watch.imagery TO segwatch_analyst, segwatch_worker;
@@ -47,3 +48,11 @@ COMMENT ON COLUMN watch.imagery.profile IS
     'How the watch renders the scene: bands, scaling, nodata, cloud mask; without catalog and credentials.';
 COMMENT ON COLUMN watch.imagery.catalog IS
     'Address of the catalog, without user information, query and tokens.';
+COMMENT ON COLUMN watch.imagery.imagery_id IS
+    'Key of the row: an item of an observation.';
+COMMENT ON COLUMN watch.imagery.observation_id IS
+    'Id of the observation that used the item.';
+COMMENT ON COLUMN watch.imagery.valid_from IS
+    'acquired_at, as the start of the shortest range that holds it, UTC; for tools that ask for a start and an end.';
+COMMENT ON COLUMN watch.imagery.valid_to IS
+    'End of that range, exclusive, UTC: acquired_at and a microsecond.';

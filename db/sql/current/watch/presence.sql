@@ -1,6 +1,7 @@
 CREATE OR REPLACE VIEW watch.presence AS
 SELECT p.watch, o.acquired_at, t.target, t.presence, t.tiles, t.tiles_present, p.observation_id, p.scene_id, p.model,
-       p.item_hrefs, p.instruction_revision
+       p.item_hrefs, p.instruction_revision,
+       concat_ws('/', t.observation_id, t.target) AS presence_id
 FROM segwatch.target_presence t
 JOIN segwatch.observation o ON o.id = t.observation_id
 JOIN segwatch.provenance p ON p.observation_id = t.observation_id
@@ -32,3 +33,5 @@ COMMENT ON COLUMN watch.presence.item_hrefs IS
     'Links to the STAC items of the scene.';
 COMMENT ON COLUMN watch.presence.instruction_revision IS
     'Id of the instruction revision.';
+COMMENT ON COLUMN watch.presence.presence_id IS
+    'Key of the row.';

@@ -1,7 +1,8 @@
 CREATE OR REPLACE VIEW watch.reviews AS
 SELECT r.id AS review_id, r.track_id, s.watch_name AS watch, k.target, r.verdict, segwatch.shown_name(r.reviewer) AS reviewer, r.reason, r.decided_at,
        coalesce(r.geom, r.outline) AS geom, r.looked_at, r.carried_from,
-       NOT EXISTS (SELECT 1 FROM segwatch.review n WHERE n.track_id = r.track_id AND n.ordinal > r.ordinal) AS holds
+       NOT EXISTS (SELECT 1 FROM segwatch.review n WHERE n.track_id = r.track_id AND n.ordinal > r.ordinal) AS holds,
+       r.looked_at AS valid_from, r.looked_at + interval '1 microsecond' AS valid_to
 FROM segwatch.review r
 JOIN segwatch.track k ON k.id = r.track_id
 JOIN segwatch.series s ON s.id = k.series_id
@@ -35,3 +36,7 @@ COMMENT ON COLUMN watch.reviews.carried_from IS
     'Id of the review that this one copies because the object got another id; null if a person gave it.';
 COMMENT ON COLUMN watch.reviews.holds IS
     'True for the latest review of the object.';
+COMMENT ON COLUMN watch.reviews.valid_from IS
+    'looked_at, as the start of the shortest range that holds it, UTC; for tools that ask for a start and an end.';
+COMMENT ON COLUMN watch.reviews.valid_to IS
+    'End of that range, exclusive, UTC: looked_at and a microsecond.';

@@ -3,7 +3,8 @@ SELECT p.watch, o.acquired_at, r.version AS shadow, p.model, a.target, a.both_m2
        CASE WHEN a.both_m2 + a.only_primary_m2 + a.only_shadow_m2 > 0
             THEN a.both_m2 / (a.both_m2 + a.only_primary_m2 + a.only_shadow_m2) END AS iou,
        a.primary_count, a.shadow_count, r.reason, p.observation_id, p.scene_id, p.item_hrefs, p.instruction_revision,
-       a.lost_count, a.gained_count, a.changed_count, r.share
+       a.lost_count, a.gained_count, a.changed_count, r.share,
+       concat_ws('/', r.observation_id, coalesce(a.target, '')) AS comparison_id
 FROM segwatch.shadow_result r
 JOIN segwatch.observation o ON o.id = r.observation_id
 JOIN segwatch.provenance p ON p.observation_id = r.observation_id
@@ -54,3 +55,5 @@ COMMENT ON COLUMN watch.shadow_comparisons.changed_count IS
     'Polygons of the main segmenter that both found with another outline (IoU below 0.7); null for rows older than this column.';
 COMMENT ON COLUMN watch.shadow_comparisons.share IS
     'Share of the scenes of the watch that the shadow was run on at that time, 0 to 1.';
+COMMENT ON COLUMN watch.shadow_comparisons.comparison_id IS
+    'Key of the row.';

@@ -1,6 +1,7 @@
 CREATE OR REPLACE VIEW watch.shadow_differences AS
 SELECT p.watch, o.acquired_at, r.version AS shadow, d.target, d.found_by, d.geom, d.area_m2, d.ordinal, p.observation_id,
-       p.scene_id, p.model, p.item_hrefs
+       p.scene_id, p.model, p.item_hrefs, concat_ws('/', d.observation_id, d.ordinal) AS difference_id,
+       o.acquired_at AS valid_from, o.acquired_at + interval '1 microsecond' AS valid_to
 FROM segwatch.shadow_difference d
 JOIN segwatch.shadow_result r ON r.observation_id = d.observation_id
 JOIN segwatch.observation o ON o.id = d.observation_id
@@ -35,3 +36,9 @@ COMMENT ON COLUMN watch.shadow_differences.model IS
     'Name and version of the main segmenter.';
 COMMENT ON COLUMN watch.shadow_differences.item_hrefs IS
     'Links to the STAC items of the scene.';
+COMMENT ON COLUMN watch.shadow_differences.difference_id IS
+    'Key of the row.';
+COMMENT ON COLUMN watch.shadow_differences.valid_from IS
+    'acquired_at, as the start of the shortest range that holds it, UTC; for tools that ask for a start and an end.';
+COMMENT ON COLUMN watch.shadow_differences.valid_to IS
+    'End of that range, exclusive, UTC: acquired_at and a microsecond.';

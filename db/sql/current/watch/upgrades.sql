@@ -1,7 +1,8 @@
 CREATE OR REPLACE VIEW watch.upgrades AS
 SELECT s.watch_name AS watch, s.id AS series_id, s.seeded_from AS from_series_id, f.model_version AS model_before,
        s.model_version AS model, j.text AS instruction_before, i.text AS instruction, s.seed_valid_at,
-       s.seed_known_at, k.kind, k.objects, k.gained_m2, k.lost_m2
+       s.seed_known_at, k.kind, k.objects, k.gained_m2, k.lost_m2,
+       concat_ws('/', s.id, k.kind) AS upgrade_id
 FROM segwatch.series s
 JOIN segwatch.series f ON f.id = s.seeded_from
 JOIN segwatch.instruction i ON i.id = s.instruction_id
@@ -49,3 +50,5 @@ COMMENT ON COLUMN watch.upgrades.gained_m2 IS
     'Geodesic area gained, square metres.';
 COMMENT ON COLUMN watch.upgrades.lost_m2 IS
     'Geodesic area lost, square metres.';
+COMMENT ON COLUMN watch.upgrades.upgrade_id IS
+    'Key of the row.';
