@@ -13,7 +13,7 @@ from segwatch.db.tables.columns import SCHEMA, metadata
 from segwatch.db.tables.events import event, event_name
 from segwatch.db.tables.imagery import rejected_item, scene, scene_item
 from segwatch.db.tables.models import model_switch, rewording
-from segwatch.db.tables.operations import access_token, circuit, mutex, run
+from segwatch.db.tables.operations import access_token, announcement, circuit, discovery_request, mutex, run
 from segwatch.db.tables.results import (
     change,
     change_judgement,
@@ -46,6 +46,7 @@ __all__ = [
     "alert",
     "alert_correction",
     "alert_mark",
+    "announcement",
     "area",
     "assessment",
     "assessment_label",
@@ -60,6 +61,7 @@ __all__ = [
     "delivery",
     "detection",
     "discovery",
+    "discovery_request",
     "event",
     "event_name",
     "index_cells",
