@@ -54,7 +54,8 @@ _TAKE = text(
     FROM (
         SELECT q.watch_name FROM segwatch.discovery_request q
         LEFT JOIN segwatch.discovery d ON d.watch_name = q.watch_name
-        WHERE (q.taken_until IS NULL OR q.taken_until <= clock_timestamp()) AND q.watch_name <> ALL(CAST(:busy AS text[]))
+        WHERE (q.taken_until IS NULL OR q.taken_until <= clock_timestamp())
+          AND q.watch_name <> ALL(CAST(:busy AS text[]))
           AND (d.attempted_at IS NULL OR d.attempted_at <= clock_timestamp() - make_interval(secs => :interval))
         ORDER BY q.requested_at LIMIT :limit FOR UPDATE OF q SKIP LOCKED) due
     WHERE r.watch_name = due.watch_name RETURNING r.watch_name

@@ -35,11 +35,13 @@ from segwatch.db.analyst.coverage import (
     explain_missing_alert,
     find_gap,
     list_coverage,
+    list_coverage_page,
     list_readable_items,
     list_reported_scenes,
     list_scenes,
     list_unused,
 )
+from segwatch.db.analyst.events import list_events
 from segwatch.db.analyst.object_panel import ObjectPanel, read_object_panel
 from segwatch.db.analyst.objects import (
     check_readable,
@@ -75,7 +77,9 @@ __all__ = [
     "list_compared_objects",
     "list_compared_scenes",
     "list_coverage",
+    "list_coverage_page",
     "list_differences",
+    "list_events",
     "list_largest_changes",
     "list_readable_items",
     "list_reported_scenes",

@@ -30,7 +30,10 @@ def serve(
         bool,
         typer.Option(
             "--writing",
-            help="Accept reviews, events and announcements from tokens with these scopes; writes as SEGWATCH_DATABASE_URL.",
+            help=(
+                "Accept reviews, events and announcements from tokens with these scopes; writes as "
+                "SEGWATCH_DATABASE_URL."
+            ),
         ),
     ] = False,
 ) -> None:
@@ -106,7 +109,9 @@ def _make_options(
         reviews=reviews.ReviewIntake(engine, token) if engine is not None and (token or writing) else None,
         events=events.EventIntake(engine, secret) if engine is not None and (secret or writing) else None,
         announcements=(
-            announcements.AnnouncementIntake(engine, announcing) if engine is not None and (announcing or writing) else None
+            announcements.AnnouncementIntake(engine, announcing)
+            if engine is not None and (announcing or writing)
+            else None
         ),
         credentials=settings.credentials_for,
         imagery_hosts=settings.imagery_hosts,

@@ -110,7 +110,10 @@ def list_(as_json: Json = False) -> None:
             ", ".join(row["scopes"]),
             "all" if row["watches"] is None else ", ".join(row["watches"]),
             format_minute(row["created_at"]),
-            *("never" if row[name] is None else format_minute(row[name]) for name in ("expires_at", "last_used_at")),
+            *(
+                "never" if row[name] is None else format_minute(row[name])
+                for name in ("expires_at", "last_used_at")
+            ),
         )
         for row in rows
     ]

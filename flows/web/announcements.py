@@ -73,9 +73,7 @@ def make_router(intake: AnnouncementIntake | None) -> APIRouter:
     return routes
 
 
-def _record(
-    engine: Engine, found: list[Announcement], readable: Collection[str] | None
-) -> schemas.Announced:
+def _record(engine: Engine, found: list[Announcement], readable: Collection[str] | None) -> schemas.Announced:
     requested: set[str] = set()
     repeated = 0
     with engine.begin() as conn:

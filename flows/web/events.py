@@ -71,4 +71,3 @@ def make_router(intake: EventIntake | None) -> APIRouter:
         return {"recorded": recorded, "refused": refused}
 
     return routes
-

@@ -23,7 +23,9 @@ class ProxyUser(BaseModel):
 
     watches: tuple[str, ...] | None = None
     """None = all."""
-    scopes: tuple[Annotated[str, Field(pattern=r"^(read|acknowledge|review|events|announce)$")], ...] = ("read",)
+    scopes: tuple[Annotated[str, Field(pattern=r"^(read|acknowledge|review|events|announce)$")], ...] = (
+        "read",
+    )
 
 
 class WebSettings(Settings):
@@ -107,8 +109,14 @@ class WebSettings(Settings):
     def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for one in origins:
             parts = urlsplit(one)
-            if parts.scheme not in {"http", "https"} or one != f"{parts.scheme}://{parts.netloc}" or "@" in one:
-                raise ValueError(f"{one!r} is not an origin; write https://HOST, without a path and without *")
+            if (
+                parts.scheme not in {"http", "https"}
+                or one != f"{parts.scheme}://{parts.netloc}"
+                or "@" in one
+            ):
+                raise ValueError(
+                    f"{one!r} is not an origin; write https://HOST, without a path and without *"
+                )
         return tuple(one.lower() for one in origins)
 
     @field_validator("trusted_proxies")

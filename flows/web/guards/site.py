@@ -181,7 +181,8 @@ def make_site(settings: WebSettings, host: str) -> Site:
     names = {*LOOPBACK, *settings.allowed_hosts, shown, own.lower()} - {"", "0.0.0.0", "[::]"}  # noqa: S104
     users = {
         name: ProxyUser(
-            None if one.watches is None else frozenset(one.watches), complete_scopes([Scope(scope) for scope in one.scopes])
+            None if one.watches is None else frozenset(one.watches),
+            complete_scopes([Scope(scope) for scope in one.scopes]),
         )
         for name, one in settings.proxy_users.items()
     }

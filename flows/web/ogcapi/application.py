@@ -18,23 +18,28 @@ import jinja2
 from ciso8601 import parse_rfc3339
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tipg import dependencies, errors, factory
 from tipg.collections import Catalog, Collection, pg_get_collection_index
 from tipg.database import close_db_connection, connect_to_db
 from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
+from tipg.model import Conformance, Link
+from tipg.resources.enums import MediaType
 from tipg.settings import DatabaseSettings, PostgresSettings
 
 from segwatch.db import readers
 from segwatch.db.analyst import statements
 from segwatch.flows.web.guards.access import current_sight
 from segwatch.flows.web.guards.admission import OGC_CONNECTIONS
-from segwatch.flows.web.guards.refusals import make_refusal
+from segwatch.flows.web.guards.refusals import REFUSALS, respond_problem
 from segwatch.flows.web.ogcapi import cql, extents
 from segwatch.flows.web.ogcapi.collections import ViewCollection
+from segwatch.flows.web.ogcapi.conformance import list_classes
+from segwatch.flows.web.ogcapi.items import Requested, add_items_route
 from segwatch.flows.web.ogcapi.queries import LimitCap, require_known_parameters, write_csv_rows
+from segwatch.flows.web.ogcapi.schemas import SCHEMA_LINK, add_schema_routes
 from segwatch.flows.web.tiles import GRIDS, parse_tile
 
 _log = logging.getLogger(__name__)
@@ -62,7 +67,6 @@ _REFUSALS = {
 #: views or rights, which are the server's fault.
 _CAUSED_BY_REQUEST, _TOO_LONG, _CAUSED_BY_SERVER = ("22", "42", "54", "XX"), "57014", ("42501", "42P01")
 
-_Requested = Annotated[Collection, Depends(dependencies.CollectionParams)]
 _Text = Annotated[str | None, Query()]
 
 
@@ -76,8 +80,39 @@ class _Features(OGCFeaturesFactory):
                 return str(super().url_for(request, "collection", collectionId=collection.id))
         return str(super().url_for(request, name, **path_params))
 
+    def _items_route(self) -> None:
+        add_items_route(self)
+
+    def _queryables_route(self) -> None:
+        add_schema_routes(self)
+
+    def links(self, request: Request) -> list[Link]:
+        """Link to what tipg links to, and to the description of the messages that segwatch sends."""
+        root = str(request.base_url).removesuffix("/").removesuffix("/ogc")
+        messages = Link(
+            title="Messages (AsyncAPI)", href=f"{root}/asyncapi.json", type=MediaType.json, rel="service-desc"
+        )
+        return [*super().links(request), messages]
+
+    def _additional_collection_tiles_links(self, request: Request, collection: Collection) -> list[Link]:
+        """Link to the tiles of a collection as tipg does, and to its schema."""
+        href = self.url_for(request, "schema", collectionId=collection.id)
+        schema = Link(title="Schema", href=href, type=MediaType.schemajson, rel=SCHEMA_LINK)
+        return [schema, *super()._additional_collection_tiles_links(request, collection)]
+
 
 class _Endpoints(Endpoints):
+    def _conformance_route(self) -> None:
+        @self.router.get("/conformance", response_model=Conformance, responses=REFUSALS, tags=["OGC Common"])
+        def conformance(
+            request: Request, output: Annotated[MediaType | None, Depends(dependencies.OutputType)] = None
+        ) -> Any:
+            """List the conformance classes that the server meets."""
+            found = Conformance(conformsTo=list_classes())
+            if output is MediaType.html:
+                return self._create_html_response(request, found.model_dump(), template_name="conformance")
+            return found
+
     def register_routes(self) -> None:
         self.ogc_features = _Features(with_common=False, templates=self.templates)
         self.ogc_tiles = OGCTilesFactory(
@@ -199,7 +234,7 @@ def _refuse_nul(request: Request) -> None:
 
 
 def _parse_filter(
-    collection: _Requested,
+    collection: Requested,
     given: Annotated[str | None, Query(alias="filter")] = None,
 ) -> cql2.Expr | None:
     """Parse the filter, and split geometries at the antimeridian, because the database computes in the plane."""
@@ -212,14 +247,17 @@ def _parse_filter(
     return cql2.Expr(extents.split_geometries(asked))
 
 
-def _parse_sortby(collection: _Requested, sortby: _Text = None) -> str | None:
+def _parse_sortby(collection: Requested, sortby: _Text = None) -> str | None:
     if not sortby:
         return None
     wanted = []
     for one in sortby.split(","):
         sign, name = _split_sign(one.strip())
-        if collection.get_column(name) is None:
+        column = collection.get_column(name)
+        if column is None:
             raise HTTPException(400, f"sortby: there is no property {name}")
+        if column.is_geometry or column.type.startswith("json") or column.type.endswith("[]"):
+            raise HTTPException(400, f"sortby: {name} has no order; choose a number, a text or a time")
         wanted.append(sign + name)
     return ",".join(wanted)
 
@@ -228,7 +266,7 @@ def _split_sign(one: str) -> tuple[str, str]:
     return (one[0], one[1:].strip()) if one.startswith(("+", "-")) else ("", one)
 
 
-def _parse_ids(collection: _Requested, ids: _Text = None) -> list[str] | None:
+def _parse_ids(collection: Requested, ids: _Text = None) -> list[str] | None:
     if ids and collection.id_column is None:
         raise errors.NoPrimaryKey(f"features of {collection.id} have no id")
     return ids.split(",") if ids else None
@@ -285,8 +323,7 @@ def _to_rfc3339(moment: datetime | None) -> str:
 
 def _make_handler(status: int) -> Any:
     def handler(_: Request, error: Exception) -> Response:
-        code = "NotFound" if status == 404 else "InvalidParameterValue"
-        return JSONResponse(make_refusal(code, str(error) or "there is no such column"), status_code=status)
+        return respond_problem(status, str(error) or "there is no such column")
 
     return handler
 
@@ -296,14 +333,11 @@ def _respond_invalid(_: Request, error: Any) -> Response:
     wrong = error.errors()[0]
     place, *name = (str(one) for one in wrong["loc"])
     words = f"{'.'.join(name) or place}: {wrong['msg']}"
-    return JSONResponse(
-        make_refusal("InvalidParameterValue", words), status_code=404 if place == "path" else 400
-    )
+    return respond_problem(404 if place == "path" else 400, words)
 
 
 def _respond_http_error(_: Request, error: Any) -> Response:
-    code = "NotFound" if error.status_code == 404 else "InvalidParameterValue"
-    return JSONResponse(make_refusal(code, str(error.detail)), error.status_code, error.headers)
+    return respond_problem(error.status_code, str(error.detail), error.headers)
 
 
 def _respond_database_error(request: Request, error: Exception) -> Response:
@@ -313,10 +347,10 @@ def _respond_database_error(request: Request, error: Exception) -> Response:
     message = str(error).partition("\n")[0]
     _log.log(logging.INFO if caused_by_request else logging.WARNING, "%r: %s", request.url.path, message)
     if caused_by_request:
-        detail = (
+        words = (
             "the database cannot compute this; do types and values fit the properties they are compared with?"
         )
-        return JSONResponse({"detail": detail}, status_code=400)
+        return respond_problem(400, words)
     if state == _TOO_LONG:
         return _respond_later(f"this took more than {_SECONDS} s; request less")
     return _respond_later("the database is unavailable; try again later")
@@ -328,8 +362,8 @@ def _respond_unavailable(request: Request, error: Exception) -> Response:
 
 
 def _respond_later(words: str) -> Response:
-    return JSONResponse(make_refusal("ServiceUnavailable", words), 503, {"Retry-After": "5"})
+    return respond_problem(503, words, {"Retry-After": "5"})
 
 
 def _respond_internal_error(_: Request, __: Exception) -> Response:
-    return JSONResponse({"detail": "internal error; see the server's log"}, status_code=500)
+    return respond_problem(500, "internal error; see the server's log")

@@ -1,9 +1,9 @@
 """Read CloudEvents 1.0 with which catalogs announce new STAC items.
 
-An event comes in structured mode (one JSON object), in batch mode (a list of them), or in binary mode (its attributes in
-``ce-`` headers, its data as the body). Its data are an item, a FeatureCollection of items, or an object that has either
-under ``item`` or ``items``. Nothing is read of an item but its id, collection, bounding box and the hosts of its links:
-the catalog is searched for the rest, as if nobody had announced anything.
+An event comes in structured mode (one JSON object), in batch mode (a list of them), or in binary mode (its attributes
+in ``ce-`` headers, its data as the body). Its data are an item, a FeatureCollection of items, or an object that has
+either under ``item`` or ``items``. Nothing is read of an item but its id, collection, bounding box and the hosts of its
+links: the catalog is searched for the rest, as if nobody had announced anything.
 """
 
 from __future__ import annotations
@@ -47,11 +47,16 @@ def read_announcements(body: bytes, headers: Mapping[str, str]) -> list[Announce
     if kind == _BATCH or isinstance(document, list):
         events = document if isinstance(document, list) else []
         if not 0 < len(events) <= MAX_EVENTS:
-            raise InvalidAnnouncement(f"a batch has 1 to {MAX_EVENTS} events; send more of them in several messages")
+            raise InvalidAnnouncement(
+                f"a batch has 1 to {MAX_EVENTS} events; send more of them in several messages"
+            )
     elif kind == _STRUCTURED or "ce-id" not in headers:
         events = [document]
     else:
-        events = [{name[3:]: value for name, value in headers.items() if name.startswith("ce-")} | {"data": document}]
+        events = [
+            {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
+            | {"data": document}
+        ]
     found = [_read_event(one) for one in events]
     if sum(len(one.items) for one in found) > MAX_ITEMS:
         raise InvalidAnnouncement(f"a message announces at most {MAX_ITEMS} items; send several")
@@ -62,7 +67,9 @@ def _parse_json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidAnnouncement("the body is not JSON; send a CloudEvent with a STAC item as its data") from error
+        raise InvalidAnnouncement(
+            "the body is not JSON; send a CloudEvent with a STAC item as its data"
+        ) from error
 
 
 def _read_event(event: Any) -> Announcement:
@@ -96,7 +103,10 @@ def _read_item(item: Any) -> AnnouncedItem:
     if not isinstance(item, dict) or item.get("type") != "Feature":
         raise InvalidAnnouncement("data is not a STAC item; send a GeoJSON Feature with id and collection")
     return AnnouncedItem(
-        _read_text(item, "id"), _read_text(item, "collection"), _read_box(item.get("bbox")), _read_hosts(item.get("links"))
+        _read_text(item, "id"),
+        _read_text(item, "collection"),
+        _read_box(item.get("bbox")),
+        _read_hosts(item.get("links")),
     )
 
 

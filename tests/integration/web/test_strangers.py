@@ -25,7 +25,7 @@ from segwatch.db.tokens import Scope
 from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.errors import ConfigError
-from segwatch.flows.web import events
+from segwatch.flows.web import announcements, events
 from segwatch.flows.web import reviews as web_reviews
 from segwatch.flows.web.application import create_app
 from segwatch.flows.web.guards.rules import RULES, NoRoute, find_rule
@@ -77,6 +77,7 @@ def closed(database: Database, ledger: Ledger) -> Iterator[TestClient]:
     writing = {
         "reviews": web_reviews.ReviewIntake(ledger.engine),
         "events": events.EventIntake(ledger.engine),
+        "announcements": announcements.AnnouncementIntake(ledger.engine),
     }
     with serving(database, closed=True, **writing) as made:
         yield made
