@@ -145,7 +145,9 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
         await application.disconnect(features)
         engines.dispose()
 
-    app = description.DescribedApp(lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = description.DescribedApp(
+        title="segwatch", description=description.WORDS, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     policy = _make_policy(engines, options)
     # a request passes through the middleware added last first
     app.add_middleware(RequestPools)

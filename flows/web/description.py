@@ -21,7 +21,8 @@ from segwatch.flows.web.schemas import CLOUD_EVENT
 VERSION = "1.0.0"
 ASYNCAPI = "application/vnd.aai.asyncapi+json;version=3.0.0"
 _TITLE = "segwatch"
-_WORDS = (
+#: Introduction of the JSON API.
+WORDS = (
     "Watches, objects, changes and alerts as JSON. Features and vector tiles of the same views are at /ogc/, described "
     "in /ogc/api; messages that segwatch sends and receives in /asyncapi.json. Errors are problem details (RFC 9457)."
 )
@@ -34,7 +35,11 @@ class DescribedApp(FastAPI):
         """Return the OpenAPI document."""
         if self.openapi_schema is None:
             made = get_openapi(
-                title=_TITLE, version=VERSION, openapi_version="3.1.0", description=_WORDS, routes=self.routes
+                title=self.title,
+                version=VERSION,
+                openapi_version="3.1.0",
+                description=self.description,
+                routes=self.routes,
             )
             parts = made.setdefault("components", {})
             parts.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()

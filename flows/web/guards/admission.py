@@ -109,6 +109,7 @@ class RequestPools:
             await self._app(scope, receive, send)
             return
         pool, client = self._pools[choose_pool(scope)], identify_client(scope)
+        path = local_path(scope)  # mounted applications change the scope
         owed = 0.0 if pool.work is None else pool.work.wait_seconds(client)
         if owed > 0:
             words = "your address has used up its share of long queries; request less, or try again later"
@@ -124,7 +125,7 @@ class RequestPools:
                 raise
             if refused is None:
                 try:
-                    await finish(response, scope)
+                    await finish(response, scope, path)
                 except ResponseTooLarge as error:
                     await refuse(scope, send, error.status, str(error), retry_after=5)
                     return

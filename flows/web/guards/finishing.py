@@ -15,7 +15,6 @@ from starlette.types import Scope
 
 from segwatch.flows.web.caching import etag_matches
 from segwatch.flows.web.guards.sending import BufferedResponse
-from segwatch.flows.web.guards.site import local_path
 
 COMPRESSED = ("/api/", "/ogc", "/feeds/", "/static/", "/openapi.json", "/asyncapi.json")
 #: Media types of texts, and of vector tiles; pictures are compressed already.
@@ -32,17 +31,23 @@ _LEVEL = 5
 _OK = 200
 
 
-async def finish(response: BufferedResponse, scope: Scope) -> None:
-    """Add an ETag, and replace the body by nothing or by a compressed one where that is right."""
+async def finish(response: BufferedResponse, scope: Scope, path: str) -> None:
+    """Add an ETag, and replace the body by nothing or by a compressed one where that is right.
+
+    Raises
+    ------
+    segwatch.flows.web.guards.sending.ResponseTooLarge
+        The budget of all responses has no room for the compressed body.
+    """
     start = response.start
     if start is None or start["status"] != _OK or scope["method"] not in {"GET", "HEAD"}:
         return
-    path = local_path(scope)
     if not path.startswith(COMPRESSED):
         return
     asked, headers = Headers(scope=scope), MutableHeaders(scope=start)
     body = b"".join(response.parts)
-    if scope["method"] == "GET":
+    response.parts[:] = [body]
+    if scope["method"] == "GET" and len(body) <= _MAX_BYTES:
         headers.setdefault("ETag", f'W/"{hashlib.sha256(body).hexdigest()[:32]}"')
     headers.setdefault("Cache-Control", "no-cache")
     etag = headers.get("etag")

@@ -53,7 +53,6 @@ def describe_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe error responses for OpenAPI."""
     return {
         status: {
-            "model": Problem,
             "description": HTTPStatus(status).phrase,
             "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }

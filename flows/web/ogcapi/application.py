@@ -16,9 +16,10 @@ import asyncpg
 import cql2
 import jinja2
 from ciso8601 import parse_rfc3339
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tipg import dependencies, errors, factory
@@ -31,6 +32,7 @@ from tipg.settings import DatabaseSettings, PostgresSettings
 
 from segwatch.db import readers
 from segwatch.db.analyst import statements
+from segwatch.flows.web.description import DescribedApp
 from segwatch.flows.web.guards.access import current_sight
 from segwatch.flows.web.guards.admission import OGC_CONNECTIONS
 from segwatch.flows.web.guards.refusals import REFUSALS, respond_problem
@@ -139,7 +141,9 @@ class MountedApp:
 
 def make_app() -> FastAPI:
     """Make the application; :func:`connect` it before the first request, mount it as :class:`MountedApp`."""
-    app = FastAPI(title="segwatch: OGC API Features and Tiles", openapi_url="/api", docs_url=None)
+    app = DescribedApp(
+        title="segwatch: OGC API Features and Tiles", openapi_url="/api", docs_url=None, redoc_url=None
+    )
     # tipg links to this page; Swagger UI itself would need scripts from another site
     app.add_api_route("/api.html", _redirect_to_openapi, name="swagger_ui_html", include_in_schema=False)
     # tipg's own environment does not escape texts of catalogs and models
@@ -150,6 +154,7 @@ def make_app() -> FastAPI:
     )
     app.add_middleware(LimitCap)
     app.dependency_overrides = {
+        dependencies.CollectionParams: _find_collection,
         dependencies.filter_query: _parse_filter,
         dependencies.sortby_query: _parse_sortby,
         dependencies.ids_query: _parse_ids,
@@ -160,7 +165,7 @@ def make_app() -> FastAPI:
     for kind, status in _REFUSALS.items():
         app.add_exception_handler(kind, _make_handler(status))
     app.add_exception_handler(RequestValidationError, _respond_invalid)
-    app.add_exception_handler(HTTPException, _respond_http_error)
+    app.add_exception_handler(StarletteHTTPException, _respond_http_error)
     app.add_exception_handler(asyncpg.PostgresError, _respond_database_error)
     for lost in (asyncpg.InterfaceError, OSError, TimeoutError):  # connection failed or lost
         app.add_exception_handler(lost, _respond_unavailable)
@@ -231,6 +236,16 @@ def _refuse_nul(request: Request) -> None:
     texts = (*request.query_params.values(), *map(str, request.path_params.values()))
     if any("\0" in one for one in texts):
         raise HTTPException(422, "a parameter contains the character NUL")
+
+
+def _find_collection(
+    request: Request,
+    collectionId: Annotated[str, Path(description="id of a collection, such as watch.changes")],
+) -> Collection:
+    found: Collection | None = request.app.state.collection_catalog["collections"].get(collectionId)
+    if found is None:
+        raise HTTPException(404, f"there is no collection {collectionId}; /collections lists them")
+    return found
 
 
 def _parse_filter(

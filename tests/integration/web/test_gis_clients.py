@@ -1,0 +1,91 @@
+"""What GDAL, QGIS and leafmap ask over HTTP: the real server, GDAL itself, and requests as the other two send them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pyogrio
+import pytest
+from shapely.geometry import shape
+
+from segwatch.flows.web.application import create_app
+from tests.conftest import Database
+from tests.integration.conftest import LAKE
+from tests.invariants.conftest import Ledger, SceneContent, cells
+from tests.support.live_web import live
+from tests.support.vector_tiles import decoded
+
+
+@pytest.fixture
+def address(database: Database, ledger: Ledger) -> Iterator[str]:
+    """Address of a server with 13 objects: two pages of ten."""
+    more = tuple(cells(x, y, x + 0.7, y + 0.7) for x in (4, 5, 6, 7) for y in (4, 5, 6))
+    ledger.arrive({2: SceneContent((LAKE, *more))}, [2])
+    with live(create_app(database.url("segwatch_analyst"))) as made:
+        yield made
+
+
+def test_gdal_lists_collections_and_reads_every_page(address: str) -> None:
+    names = {str(one[0]) for one in pyogrio.list_layers(f"OAPIF:{address}/ogc")}
+    assert {
+        "watch.objects_now",
+        "watch.object_history",
+        "watch.changes",
+        "watch.alerts",
+        "watch.coverage",
+    } <= names
+    source = f"OAPIF:{address}/ogc/collections/watch.objects_now"
+    for more in ({}, {"PAGE_SIZE": "4"}):
+        frame = pyogrio.read_dataframe(source, **more)
+        assert len(frame) == 13, more
+        assert frame["track_id"].is_unique
+        assert frame.crs.to_epsg() == 4326
+    west, south, east, north = LAKE.bounds
+    few = pyogrio.read_dataframe(source, bbox=(west, south, east, north))
+    assert len(few) == 1
+    assert few.geometry.iloc[0].equals_exact(LAKE, 1e-6) or few.geometry.iloc[0].intersects(LAKE)
+    info = pyogrio.read_info(source)
+    assert info["features"] == 13
+    assert "datetime" in str(info["dtypes"][list(info["fields"]).index("first_seen")])
+
+
+def test_a_map_client_finds_its_way(address: str) -> None:
+    """Landing page, collections, pages within the map's box, TileJSON, tiles: what QGIS and leafmap do."""
+    with httpx.Client(base_url=address, timeout=30) as client:
+
+        def get(url: str, **asked: str) -> Any:
+            answer = client.get(
+                url, params=asked or None, headers={"Accept": "application/geo+json, application/json"}
+            )
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        def follow(document: dict[str, Any], rel: str) -> str:
+            return str(next(one["href"] for one in document["links"] if one["rel"] == rel))
+
+        landing = get("/ogc/")
+        get(follow(landing, "conformance"))
+        get(follow(landing, "service-desc"))
+        collections = get(follow(landing, "data"))["collections"]
+        (objects,) = [one for one in collections if one["id"] == "watch.objects_now"]
+        schema = get(follow(objects, "http://www.opengis.net/def/rel/ogc/1.0/schema"))
+        url = follow(objects, "items")
+        page, seen = get(url, bbox="10,50,11,51", limit="5"), []
+        while True:
+            seen += page["features"]
+            assert all(set(one["properties"]) <= set(schema["properties"]) for one in page["features"])
+            following = [one["href"] for one in page["links"] if one["rel"] == "next"]
+            if not following:
+                break
+            page = get(following[0])
+        assert len({one["id"] for one in seen}) == len(seen) == 13
+        middle = shape(seen[0]["geometry"]).centroid
+        told = get("/ogc/collections/watch.objects_now/tiles/WebMercatorQuad/tilejson.json")
+        west, south, east, north = told["bounds"]
+        assert west <= middle.x <= east
+        assert south <= middle.y <= north
+        assert told["tilejson"].startswith("3")
+        tile = client.get(told["tiles"][0].format(z=0, x=0, y=0))
+        assert len(decoded(tile.content)["default"]) == 13
