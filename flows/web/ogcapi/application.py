@@ -42,6 +42,7 @@ from segwatch.flows.web.ogcapi.conformance import list_classes
 from segwatch.flows.web.ogcapi.items import Requested, add_items_route
 from segwatch.flows.web.ogcapi.queries import LimitCap, require_known_parameters, write_csv_rows
 from segwatch.flows.web.ogcapi.schemas import SCHEMA_LINK, add_schema_routes
+from segwatch.flows.web.ogcapi.tilesets import replace_tileset_route
 from segwatch.flows.web.tiles import GRIDS, parse_tile
 
 _log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ class _Endpoints(Endpoints):
         self.ogc_tiles = OGCTilesFactory(
             with_common=False, with_viewer=False, supported_tms=GRIDS, templates=self.templates
         )
+        replace_tileset_route(self.ogc_tiles)
         for part in (self.ogc_features, self.ogc_tiles):
             self.router.include_router(part.router)
 
