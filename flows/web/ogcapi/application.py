@@ -37,7 +37,7 @@ from segwatch.flows.web.guards.access import current_sight
 from segwatch.flows.web.guards.admission import OGC_CONNECTIONS
 from segwatch.flows.web.guards.refusals import REFUSALS, respond_problem
 from segwatch.flows.web.ogcapi import cql, extents
-from segwatch.flows.web.ogcapi.collections import ViewCollection
+from segwatch.flows.web.ogcapi.collections import ViewCollection, is_sortable
 from segwatch.flows.web.ogcapi.conformance import list_classes
 from segwatch.flows.web.ogcapi.items import Requested, add_items_route
 from segwatch.flows.web.ogcapi.queries import LimitCap, require_known_parameters, write_csv_rows
@@ -273,7 +273,7 @@ def _parse_sortby(collection: Requested, sortby: _Text = None) -> str | None:
         column = collection.get_column(name)
         if column is None:
             raise HTTPException(400, f"sortby: there is no property {name}")
-        if column.is_geometry or column.type.startswith("json") or column.type.endswith("[]"):
+        if not is_sortable(column):
             raise HTTPException(400, f"sortby: {name} has no order; choose a number, a text or a time")
         wanted.append(sign + name)
     return ",".join(wanted)

@@ -100,6 +100,38 @@ TRAITS = {
         "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id", "ordinal"),
         "observation_id",
     ),
+    "evidence": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id",), "observation_id"
+    ),
+    "presence": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id", "target"),
+        "observation_id",
+    ),
+    "shadow_comparisons": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired",
+        ("observation_id", "target", "shadow"), "observation_id",
+    ),
+    "alert_corrections": ViewTraits(
+        "recorded_at", "recorded_at", "recorded_at, when the alert was corrected", ("alert_id", "ordinal"), "alert_id"
+    ),
+    "accuracy": ViewTraits(
+        "drawn_at", "drawn_at", "drawn_at, when the sample was drawn", ("assessment_id", "target"), "assessment_id"
+    ),
+    "assessments": ViewTraits(
+        "drawn_at", "drawn_at", "drawn_at, when the sample was drawn", ("assessment_id", "target", "stratum"),
+        "assessment_id",
+    ),
+    "calibrations": ViewTraits(
+        "fitted_at", "fitted_at", "fitted_at, when it was fitted", ("series_id", "target", "subject", "version"),
+        "series_id",
+    ),
+    "upgrades": ViewTraits(
+        "seed_valid_at", "seed_valid_at", "seed_valid_at, of the scene from which the series starts",
+        ("series_id", "from_series_id", "seed_known_at", "kind"), "series_id",
+    ),
+    "events": ViewTraits(
+        "occurred_at", "occurred_at", "occurred_at, when the event began", ("event_id",), "event_id"
+    ),
     "watches": ViewTraits(
         "starts_at", "ends_at", "when scenes are observed: from starts_at to before ends_at", ("watch",), "watch"
     ),
@@ -119,6 +151,11 @@ class ResponseCounts:
 
 #: Counts of the current request.
 response_counts: ContextVar[ResponseCounts | None] = ContextVar("counted", default=None)
+
+
+def is_sortable(column: Column) -> bool:
+    """Whether the values of a column have an order that pages can be sorted by."""
+    return not (column.is_geometry or column.type.startswith("json") or column.type.endswith("[]"))
 
 
 class ViewCollection(MeasuredCollection):
@@ -218,15 +255,19 @@ class ViewCollection(MeasuredCollection):
 
     def _sort_expressions(self, sortby: str | None) -> list[tuple[str, str]]:
         """Complete ``sortby`` to a total order with the columns that identify a row."""
-        asked: list[tuple[str, str]] = super()._sort_expressions(sortby) if sortby or not self.traits else []
-        order = self.traits.order if self.traits else ()
+        asked: list[tuple[str, str]] = super()._sort_expressions(sortby) if sortby else []
+        order = self.traits.order if self.traits else self._list_sortable()
         return asked + [(one, f'"{one}"') for one in order if one not in {name for name, _ in asked}]
+
+    def _list_sortable(self) -> tuple[str, ...]:
+        """List the columns that have an order: all of them together identify a row of a view without known traits."""
+        return tuple(one.name for one in self.properties if is_sortable(one))
 
     def list_sort_keys(self, sortby: str | None) -> list[SortKey]:
         """List the columns that pages are sorted by; together they identify a row."""
-        order = self.traits.order if self.traits else ()
+        certain = self.traits.order if self.traits else ()
         return [
-            SortKey(name, expression.endswith(" DESC"), nullable=name not in order)
+            SortKey(name, expression.endswith(" DESC"), nullable=name not in certain)
             for name, expression in self._sort_expressions(sortby)
         ]
 

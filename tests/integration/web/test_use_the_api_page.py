@@ -19,7 +19,9 @@ PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-the-api.md"
 
 
 def test_the_commands_and_lines_of_the_page_work(database: Database, ledger: Ledger) -> None:
-    blocks = re.findall(r"^```(sh|python)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^```(sh|python)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     assert [kind for kind, _ in blocks] == ["sh", "python"]
     with ledger.engine.begin() as conn:
         token = tokens.create(conn, "ada", watch_names=None, scopes=[tokens.Scope.READ], expires_at=None)
