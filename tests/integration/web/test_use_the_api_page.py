@@ -26,7 +26,7 @@ def test_the_commands_and_lines_of_the_page_work(database: Database, ledger: Led
     with ledger.engine.begin() as conn:
         token = tokens.create(conn, "ada", watch_names=None, scopes=[tokens.Scope.READ], expires_at=None)
     with live(create_app(database.url("segwatch_analyst"), ServerOptions(closed=True))) as address:
-        given = {**os.environ, "SEGWATCH_API": address, "SEGWATCH_API_TOKEN": token.secret}
+        given = {**os.environ, "API": address, "TOKEN": token.secret}
         for (_, text), command in zip(blocks, (["sh", "-ec"], [sys.executable, "-c"]), strict=True):
             made = subprocess.run(
                 [*command, text], env=given, capture_output=True, text=True, timeout=120, check=False
