@@ -7,7 +7,6 @@ with the whole layer, as a script without a ledger would.
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 import time

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import Connection, text
 
+from segwatch.db.discovery_requests import fulfil
 from segwatch.geo.text.printable import sanitize
+
+_NOW = text("SELECT clock_timestamp()")
 
 _SUCCEEDED = text(
     """
@@ -24,9 +29,23 @@ _FAILED = text(
 )
 
 
-def record_success(conn: Connection, watch: str) -> None:
-    """Record that the catalog of a watch answered; nothing is recorded for a watch that is not in the ledger."""
+def read_clock(conn: Connection) -> datetime:
+    """Return the time of the database, which requests are compared with."""
+    moment: datetime = conn.execute(_NOW).scalar_one()
+    return moment
+
+
+def record_success(conn: Connection, watch: str, *, began_at: datetime | None = None) -> None:
+    """Record that the catalog of a watch answered; nothing is recorded for a watch that is not in the ledger.
+
+    Parameters
+    ----------
+    began_at
+        When the search began, if it searched for everything new: it fulfils the requests from before.
+    """
     conn.execute(_SUCCEEDED, {"watch": watch})
+    if began_at is not None:
+        fulfil(conn, watch, began_at)
 
 
 def record_failure(conn: Connection, watch: str, error: str) -> None:

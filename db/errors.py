@@ -96,6 +96,10 @@ class UnknownWatch(NotFound):
         super().__init__(f"no watch named {name!r} in the ledger; store it with: segwatch apply FILE")
 
 
+class InvalidCursor(DbError):
+    """The place at which a page should begin is not one that a page before named."""
+
+
 class LeaseLost(DbError):
     """The lease expired, and another worker has the observation or has finished it."""
 

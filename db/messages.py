@@ -29,6 +29,8 @@ CONFIRMED = "segwatch.alert.confirmed"
 REFUTED = "segwatch.alert.refuted"
 RETRACTED = "segwatch.alert.retracted"
 REINSTATED = "segwatch.alert.reinstated"
+TYPES = (ALERT, DIGEST, ESCALATED, PROVISIONAL, CONFIRMED, REFUTED, RETRACTED, REINSTATED)
+"""Types of messages that are sent."""
 #: Version 1 had neither this field nor beliefs.
 DATA_SCHEMA = "urn:segwatch:messages:2"
 """Names the schema of ``data``, docs/reference/messages.schema.json; a change that breaks receivers gets another."""

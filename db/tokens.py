@@ -1,4 +1,4 @@
-"""Access tokens for reading, reviewing and sending events over HTTP: 256 random bits, stored as SHA-256 digest.
+"""Access tokens for reading, writing and announcing over HTTP: 256 random bits, stored as SHA-256 digest.
 
 A token is ``segwatch_ID_SECRET``: it is looked up by its id and verified by the digest.
 """
@@ -26,6 +26,7 @@ MAX_TOKEN = 200
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._@-]{0,62}")
 _TOKEN = re.compile(rf"{PREFIX}([0-9a-f]{{16}})_([A-Za-z0-9_-]{{43}})")
 _FIND = text("SELECT name, digest, watches, scopes, expires_at FROM watch.access_token(:id)")
+_USE = text("SELECT watch.use_access_token(:id, :digest)")
 _NOW = text("SELECT clock_timestamp()")
 
 
@@ -33,9 +34,25 @@ class Scope(StrEnum):
     """What a token may do."""
 
     READ = "read"
+    ACKNOWLEDGE = "acknowledge"
+    """Mark alerts: acknowledge, snooze, resolve and reopen them."""
     REVIEW = "review"
-    """Review objects, mark alerts, and see the names of people who did."""
+    """Review objects, label samples, mark alerts, and see the names of people who did."""
     EVENTS = "events"
+    """Send events such as earthquakes and floods."""
+    ANNOUNCE = "announce"
+    """Announce new items of catalogs, which requests searches."""
+
+    @property
+    def implied(self) -> frozenset[Scope]:
+        """The scope itself, and those that go with it: people read what they decide about."""
+        more = {Scope.ACKNOWLEDGE: {Scope.READ}, Scope.REVIEW: {Scope.READ, Scope.ACKNOWLEDGE}}
+        return frozenset({self, *more.get(self, ())})
+
+
+def complete_scopes(scopes: Collection[Scope]) -> frozenset[Scope]:
+    """Add the scopes that go with others."""
+    return frozenset().union(*(one.implied for one in scopes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +136,8 @@ def _check(
 def list_tokens(conn: Connection) -> list[dict[str, Any]]:
     """List the tokens that are not revoked by name, without secrets."""
     table = tables.access_token
-    columns = (table.c[name] for name in ("id", "name", "watches", "scopes", "created_at", "expires_at"))
+    names = ("id", "name", "watches", "scopes", "created_at", "expires_at", "last_used_at")
+    columns = (table.c[name] for name in names)
     query = select(*columns).where(table.c.revoked_at.is_(None)).order_by(table.c.name)
     return [dict(row) for row in conn.execute(query).mappings()]
 
@@ -148,8 +166,15 @@ def find_token(conn: Connection, given: str) -> Token | None:
     if row is None or not hmac.compare_digest(bytes(row.digest), _digest(given)):
         return None
     watches = None if row.watches is None else frozenset(row.watches)
-    scopes = frozenset(one for one in Scope if one.value in row.scopes)
+    scopes = complete_scopes([one for one in Scope if one.value in row.scopes])
     return Token(row.name, watches, scopes, row.expires_at)
+
+
+def record_use(conn: Connection, given: str) -> None:
+    """Record that a valid token is used now; at most once a minute. The rights of the analyst are enough."""
+    match = _TOKEN.fullmatch(given)
+    if match is not None:
+        conn.execute(_USE, {"id": match[1], "digest": _digest(given)})
 
 
 def _digest(token: str) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from segwatch.flows.config.settings import load_settings
+from segwatch.flows.orchestration.announced import start_announced
 from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.orchestration.lost_runs import end_lost_runs
 from segwatch.flows.orchestration.resuming import resume_waiting
@@ -17,10 +18,15 @@ from segwatch.flows.runtime.assemble import open_run_engine
 
 @flow(name="track", log_prints=False)
 def track() -> dict[str, Any]:
-    """Publish every observation that is ready, and have scenes segmented that may be tried again; return the counts."""
+    """Publish every observation that is ready, and start runs for what waits; return the counts.
+
+    Scenes that may be tried again are segmented, and watches searched whose catalogs announced new items.
+    """
     settings = load_settings()
     with open_run_engine(settings) as engine, register_run(engine, settings, "track"):
         end_lost_runs(engine)
         # first: a series that cannot be tracked must not keep scenes from being observed
         resumed = resume_waiting(engine, settings)
-        return asdict(track_ready(engine)) | ({"resumed": resumed} if resumed else {})
+        announced = start_announced(engine)
+        started = {"resumed": resumed, "announced": announced}
+        return asdict(track_ready(engine)) | {name: one for name, one in started.items() if one}

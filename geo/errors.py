@@ -77,6 +77,10 @@ class InvalidEvent(GeoError):
     """A feed, or one of its entries, is not an event that can be watched."""
 
 
+class InvalidAnnouncement(GeoError):
+    """A message is not an announcement of STAC items."""
+
+
 class CatalogUnreachable(GeoError):
     """A catalog did not respond, or not as a STAC catalog."""
 

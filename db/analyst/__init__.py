@@ -35,6 +35,7 @@ from segwatch.db.analyst.coverage import (
     explain_missing_alert,
     find_gap,
     list_coverage,
+    list_coverage_page,
     list_readable_items,
     list_reported_scenes,
     list_scenes,
@@ -48,6 +49,7 @@ from segwatch.db.analyst.deltas import (
     iter_object_deltas,
     read_position,
 )
+from segwatch.db.analyst.events import list_events
 from segwatch.db.analyst.exports import (
     CHANGE_COLUMNS,
     DEMONSTRATION_MODELS,
@@ -122,7 +124,9 @@ __all__ = [
     "list_compared_objects",
     "list_compared_scenes",
     "list_coverage",
+    "list_coverage_page",
     "list_differences",
+    "list_events",
     "list_largest_changes",
     "list_observations",
     "list_readable_items",

@@ -9,6 +9,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, RowMapping, text
 
 from segwatch.db import watches
+from segwatch.db.analyst.cursors import read_cursor, write_cursor
 from segwatch.db.analyst.rows import Rows, fetch_rows
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.geo.bounded import operations
@@ -20,6 +21,18 @@ _COVERAGE = text(
     FROM watch.coverage c
     WHERE c.watch = :watch AND (c.state <> 'rejected' OR c.superseded_at IS NULL)
     ORDER BY c.acquired_at NULLS LAST, c.observation_id
+    """
+)
+#: Rows without a time sort as if it was long ago.
+_PAGE = text(
+    """
+    SELECT c.observation_id, c.watch, c.acquired_at, c.state, c.reason, c.waits, c.attempts, c.clear_share,
+           c.detections, c.item_hrefs, c.model, c.discovered_at, c.committed_at, c.superseded_at
+    FROM watch.coverage c
+    WHERE c.watch = :watch AND (CAST(:states AS text[]) IS NULL OR c.state = ANY(CAST(:states AS text[])))
+      AND (coalesce(c.acquired_at, '0001-01-01T00:00:00Z'), c.observation_id)
+          < (CAST(:at AS timestamptz), CAST(:id AS uuid))
+    ORDER BY coalesce(c.acquired_at, '0001-01-01T00:00:00Z') DESC, c.observation_id DESC LIMIT :limit
     """
 )
 _STATES = text(
@@ -84,6 +97,30 @@ def list_coverage(conn: Connection, watch: str) -> Rows:
     """
     watches.require(conn, watch)
     return fetch_rows(conn, _COVERAGE, watch=watch)
+
+
+def list_coverage_page(
+    conn: Connection, watch: str, limit: int, *, states: Sequence[str] | None = None, after: str | None = None
+) -> tuple[Rows, str | None]:
+    """List observations and rejected items of a watch, latest acquisition first, and the cursor of the next page.
+
+    Parameters
+    ----------
+    states
+        Only rows of these states; None = all.
+    after
+        Cursor that the page before returned; None = the first page.
+
+    Raises
+    ------
+    segwatch.db.errors.InvalidCursor
+        ``after`` is no cursor.
+    """
+    moment, identity = read_cursor(after)
+    given = None if states is None else list(states)
+    rows = fetch_rows(conn, _PAGE, watch=watch, states=given, at=moment, id=identity, limit=limit)
+    last = rows[-1] if len(rows) == limit else None
+    return rows, None if last is None else write_cursor(last["acquired_at"], last["observation_id"])
 
 
 def count_states(conn: Connection, watch: str) -> dict[str, int]:

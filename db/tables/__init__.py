@@ -13,7 +13,15 @@ from segwatch.db.tables.columns import SCHEMA, metadata
 from segwatch.db.tables.events import event, event_name
 from segwatch.db.tables.imagery import rejected_item, scene, scene_item
 from segwatch.db.tables.models import model_switch, rewording
-from segwatch.db.tables.operations import access_token, circuit, database_user, mutex, run
+from segwatch.db.tables.operations import (
+    access_token,
+    announcement,
+    circuit,
+    database_user,
+    discovery_request,
+    mutex,
+    run,
+)
 from segwatch.db.tables.results import (
     change,
     change_judgement,
@@ -55,6 +63,7 @@ __all__ = [
     "alert",
     "alert_correction",
     "alert_mark",
+    "announcement",
     "area",
     "area_by_week",
     "assessment",
@@ -71,6 +80,7 @@ __all__ = [
     "delivery",
     "detection",
     "discovery",
+    "discovery_request",
     "event",
     "event_name",
     "index_cells",

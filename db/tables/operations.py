@@ -1,4 +1,4 @@
-"""Operations: runs of flows, circuits of sources, mutexes, access tokens and database users."""
+"""Operations: runs, circuits of sources, mutexes, access tokens, database users, and what catalogs announced."""
 
 from __future__ import annotations
 
@@ -71,6 +71,8 @@ access_token = Table(
     time("created_at", now=True),
     time("expires_at", nullable=True),
     time("revoked_at", nullable=True),
+    #: to the minute; null = never
+    time("last_used_at", nullable=True),
     CheckConstraint("octet_length(digest) = 32", name="access_token_digest"),
     Index("access_token_name_ix", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),
 )
@@ -85,4 +87,30 @@ database_user = Table(
     #: whether names of reviewers and of people who mark alerts are shown
     Column("shows_names", Boolean, nullable=False),
     time("created_at", now=True),
+)
+
+#: Announcements of new items by catalogs, those of the last days: a repeated one requests nothing.
+announcement = Table(
+    "announcement",
+    metadata,
+    identity(),
+    time("received_at", now=True),
+    Index("announcement_received_ix", "received_at"),
+)
+
+#: Watches whose catalog announced new items since its last search; at most one row for each watch.
+discovery_request = Table(
+    "discovery_request",
+    metadata,
+    Column("watch_name", Text, primary_key=True),
+    #: when the last announcement came in
+    time("requested_at", now=True),
+    #: announcements since the last search
+    Column("announcements", Integer, nullable=False, server_default="1"),
+    #: id of the item that was announced last
+    string("item_id"),
+    #: no other run is started until then; null = nobody took it
+    time("taken_until", nullable=True),
+    #: times that it was taken without a search that succeeded
+    Column("attempts", Integer, nullable=False, server_default="0"),
 )

@@ -30,7 +30,10 @@ def serve(
         bool,
         typer.Option(
             "--writing",
-            help="Accept reviews and events from tokens with these scopes; writes as SEGWATCH_DATABASE_URL.",
+            help=(
+                "Accept reviews, events and announcements from tokens with these scopes; writes as "
+                "SEGWATCH_DATABASE_URL."
+            ),
         ),
     ] = False,
 ) -> None:
@@ -47,7 +50,7 @@ def serve(
     count as one. /healthz tells whether the server is up, /readyz whether its database is.
 
     With SEGWATCH_REVIEW_TOKEN set, requests with that token may add reviews; with SEGWATCH_EVENT_SECRET set, requests
-    signed with it may add events.
+    signed with it may add events; with SEGWATCH_ANNOUNCEMENT_SECRET set, catalogs may announce items signed with it.
     """
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
@@ -67,7 +70,7 @@ def serve(
             )
         elif elsewhere:
             warn("--public: everyone who reaches this server can read every watch")
-        writes = writing or settings.review_token or settings.event_secret
+        writes = writing or settings.review_token or settings.event_secret or settings.announcement_secret
         # without writes, no connection with the worker's rights is opened
         with assemble.open_worker_engine(settings) if writes else nullcontext() as engine:
             options = _make_options(settings, host, engine, closed=needed, writing=writing)
@@ -97,14 +100,19 @@ def _describe_address(settings: FlowSettings, host: str, port: int) -> str:
 def _make_options(
     settings: FlowSettings, host: str, engine: Engine | None, *, closed: bool, writing: bool
 ) -> ServerOptions:
-    from segwatch.flows.web import events, reviews
+    from segwatch.flows.web import announcements, events, reviews
     from segwatch.flows.web.guards.site import make_site
     from segwatch.flows.web.options import ServerOptions
 
-    token, secret = settings.review_token, settings.event_secret
+    token, secret, announcing = settings.review_token, settings.event_secret, settings.announcement_secret
     return ServerOptions(
         reviews=reviews.ReviewIntake(engine, token) if engine is not None and (token or writing) else None,
         events=events.EventIntake(engine, secret) if engine is not None and (secret or writing) else None,
+        announcements=(
+            announcements.AnnouncementIntake(engine, announcing)
+            if engine is not None and (announcing or writing)
+            else None
+        ),
         credentials=settings.credentials_for,
         imagery_hosts=settings.imagery_hosts,
         site=make_site(settings, host),

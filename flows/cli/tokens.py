@@ -42,7 +42,11 @@ def create(
     ] = False,
     scope: Annotated[
         list[str] | None,
-        typer.Option("--scope", metavar="SCOPE", help="read, review or events; repeatable. Default: read."),
+        typer.Option(
+            "--scope",
+            metavar="SCOPE",
+            help="read, acknowledge, review, events or announce; repeatable. Default: read.",
+        ),
     ] = None,
     expires: Annotated[
         datetime | None,
@@ -80,16 +84,14 @@ def create(
 
 
 def _parse_scopes(given: list[str]) -> list[Scope]:
-    from segwatch.db.tokens import Scope
+    from segwatch.db.tokens import Scope, complete_scopes
     from segwatch.flows.errors import ConfigError
 
     known = [one.value for one in Scope]
     for one in given:
         if one not in known:
             raise ConfigError(f"--scope: {one!r} is unknown; use one of {', '.join(known)}")
-    scopes = {Scope(one) for one in given}
-    # reviewers need to read what they review
-    return sorted(scopes | {Scope.READ} if Scope.REVIEW in scopes else scopes)
+    return sorted(complete_scopes([Scope(one) for one in given]))
 
 
 @app.command("list")
@@ -108,11 +110,14 @@ def list_(as_json: Json = False) -> None:
             ", ".join(row["scopes"]),
             "all" if row["watches"] is None else ", ".join(row["watches"]),
             format_minute(row["created_at"]),
-            "never" if row["expires_at"] is None else format_minute(row["expires_at"]),
+            *(
+                "never" if row[name] is None else format_minute(row[name])
+                for name in ("expires_at", "last_used_at")
+            ),
         )
         for row in rows
     ]
-    print_table(("name", "scopes", "watches", "created", "expires"), cells)
+    print_table(("name", "scopes", "watches", "created", "expires", "last used"), cells)
 
 
 @app.command()

@@ -63,7 +63,7 @@ def resume_waiting(engine: Engine, settings: FlowSettings) -> list[str]:
         waiting = [name for name in free if name not in busy] if None not in busy else []
         if not waiting:
             return []
-        return _start_observing(waiting) if settings.segment_here else _start(waiting)
+        return start_observing(waiting) if settings.segment_here else _start(waiting)
     except Exception as error:  # whatever it is, tracking goes on
         _log.warning(
             "no run could be started for waiting scenes, the next track run tries again: %s",
@@ -84,7 +84,7 @@ def _start(waiting: list[str]) -> list[str]:
     return left
 
 
-def _start_observing(waiting: list[str]) -> list[str]:
+def start_observing(waiting: list[str]) -> list[str]:
     """Start an observe run of each watch that has none; at most some at once, the next track run starts others."""
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(SHARED)

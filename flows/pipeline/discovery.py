@@ -61,10 +61,16 @@ class DiscoveryCounts:
 def _record_outcome(
     search_all: Callable[Concatenate[Engine, str, _P], DiscoveryCounts],
 ) -> Callable[Concatenate[Engine, str, _P], DiscoveryCounts]:
-    """Record in the ledger whether the catalog responded: a silent catalog differs from one without new items."""
+    """Record in the ledger whether the catalog responded: a silent catalog differs from one without new items.
+
+    A search that was not narrowed to a period fulfils the request that a catalog's announcement left.
+    """
 
     @wraps(search_all)
     def searched(engine: Engine, name: str, /, *args: _P.args, **kwargs: _P.kwargs) -> DiscoveryCounts:
+        narrowed = kwargs.get("start") is not None or kwargs.get("end") is not None
+        with engine.connect() as conn:
+            began_at = None if narrowed else discoveries.read_clock(conn)
         try:
             found = search_all(engine, name, *args, **kwargs)
         except (ConfigError, UnknownWatch):
@@ -73,7 +79,7 @@ def _record_outcome(
             reason = describe_error(error)
             _record(engine, lambda conn: discoveries.record_failure(conn, name, reason))
             raise
-        _record(engine, lambda conn: discoveries.record_success(conn, name))
+        _record(engine, lambda conn: discoveries.record_success(conn, name, began_at=began_at))
         return found
 
     return searched

@@ -21,6 +21,8 @@ from sqlalchemy import Engine
 
 from segwatch.db import analyst
 from segwatch.db.messages import to_bounded_geojson
+from segwatch.flows.web import schemas
+from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.geo.antimeridian import compute_bounds, crosses_antimeridian, format_bounds, to_box
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.text.beliefs import describe_belief
@@ -52,7 +54,11 @@ def make_router(reading: Engine) -> APIRouter:
     """Make the routes ``GET /feeds/WATCH/atom.xml`` and ``GET /feeds/cap/ALERT.xml``."""
     routes = APIRouter()
 
-    @routes.get("/feeds/{watch}/atom.xml", response_class=Response)
+    @routes.get(
+        "/feeds/{watch}/atom.xml",
+        response_class=Response,
+        responses={**schemas.describe_content("application/atom+xml", "An Atom feed"), **REFUSALS},
+    )
     def atom(watch: str, request: Request) -> Response:
         """Return the newest alerts of a watch as an Atom feed."""
         with reading.connect() as conn:
@@ -61,7 +67,11 @@ def make_router(reading: Engine) -> APIRouter:
                 raise HTTPException(404, f"no watch named {watch!r} has been observed")
         return _respond(_make_feed(watch, rows, count, str(request.base_url)), "application/atom+xml")
 
-    @routes.get("/feeds/cap/{alert_id}.xml", response_class=Response)
+    @routes.get(
+        "/feeds/cap/{alert_id}.xml",
+        response_class=Response,
+        responses={**schemas.describe_content("application/cap+xml", "A CAP 1.2 message"), **REFUSALS},
+    )
     def cap(alert_id: UUID) -> Response:
         """Return an alert as a CAP message, with all corrections so far."""
         with reading.connect() as conn:

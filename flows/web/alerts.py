@@ -1,4 +1,7 @@
-"""Alerts over HTTP: every reader lists them; readers with the scope review mark them and see who did."""
+"""Alerts over HTTP: every reader lists them; readers with the scope acknowledge mark them.
+
+Only readers with the scope review see who marked them.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,10 @@ from segwatch.db import alerts, analyst
 from segwatch.db.errors import MarkRefused, NotFound
 from segwatch.db.readers import may_see_alert
 from segwatch.db.tokens import Scope
+from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.access import current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
+from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.flows.web.reviews import ReviewIntake
 from segwatch.geo.text.spelling import describe_errors
 
@@ -39,7 +44,7 @@ def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
     """Make the routes ``GET /alerts?watch=`` and, with an intake, ``POST /alerts/ALERT/marks``."""
     routes = APIRouter()
 
-    @routes.get("/alerts")
+    @routes.get("/alerts", responses={200: {"model": list[schemas.AlertRow]}, **REFUSALS})
     def list_alerts(
         watch: str,
         response: Response,
@@ -59,14 +64,19 @@ def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
         response.headers["X-Status-Counts"] = json.dumps(counts)
         return rows
 
-    @routes.post("/alerts/{alert_id}/marks", status_code=201)
+    @routes.post(
+        "/alerts/{alert_id}/marks",
+        status_code=201,
+        responses={200: {"model": schemas.MarkMade}, 201: {"model": schemas.MarkMade}, **REFUSALS},
+        openapi_extra=schemas.describe_json_body(MarkBody),
+    )
     async def mark_alert(alert_id: UUID, request: Request, response: Response) -> dict[str, Any]:
         """Acknowledge, snooze, resolve or reopen an alert; 200 instead of 201 if the mark was already in force."""
         if intake is None:
             raise HTTPException(
                 403, "this server takes no marks of alerts; start it with SEGWATCH_REVIEW_TOKEN"
             )
-        require_scope(Scope.REVIEW)
+        require_scope(Scope.ACKNOWLEDGE)
         received = await read_body(request, _MAX_BYTES)
         try:
             body = MarkBody.model_validate_json(received)

@@ -8,30 +8,33 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import cast
 
-from fastapi import Depends, FastAPI, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
-from morecantile import Tile
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segwatch.db import analyst, readers, tokens
-from segwatch.db.engine import RequestLimits, to_driver_url
+from segwatch.db import readers, tokens
+from segwatch.db.engine import RequestLimits, make_engine, to_driver_url
 from segwatch.flows.web import (
     alert_feeds,
     alerts,
+    announcements,
     assessments,
+    description,
     events,
     health,
     object_panel,
     reviews,
+    watch_data,
 )
-from segwatch.flows.web.caching import respond_with_tile
 from segwatch.flows.web.guards import login
 from segwatch.flows.web.guards.access import (
     LOOKUPS,
@@ -41,13 +44,14 @@ from segwatch.flows.web.guards.access import (
     current_sight,
 )
 from segwatch.flows.web.guards.admission import POOLS, RequestPools
+from segwatch.flows.web.guards.cors import CrossOrigin
 from segwatch.flows.web.guards.rate_limits import REQUESTS, Rate, RateLimit
-from segwatch.flows.web.guards.refusals import make_refusal
+from segwatch.flows.web.guards.refusals import respond_problem
+from segwatch.flows.web.guards.token_uses import TokenUses
 from segwatch.flows.web.ogcapi import application, vector_tiles
 from segwatch.flows.web.options import DEFAULTS, ServerOptions
 from segwatch.flows.web.pixels import imagery
 from segwatch.flows.web.pixels.decoding import DecodersBusy
-from segwatch.flows.web.tiles import parse_mercator_tile
 from segwatch.geo.errors import GeoError
 
 _log = logging.getLogger(__name__)
@@ -55,7 +59,6 @@ _log = logging.getLogger(__name__)
 #: Time limit of a statement for the map; OGC API has its own.
 _STATEMENT_SECONDS = 10
 _STATIC = Path(__file__).parent / "static"
-_MAX_UNUSED = 1000
 #: No inline script and nothing from other sites, because the page shows texts of catalogs and models.
 _POLICY = "; ".join(
     (
@@ -85,6 +88,8 @@ class Engines:
     tiles: Engine
     imagery: Engine
     tokens: Engine
+    token_uses: Engine
+    """The only one whose transactions may write; the role may still only read the views."""
     health: Engine
 
     @classmethod
@@ -102,12 +107,18 @@ class Engines:
             tiles=make(vector_tiles.CONNECTIONS),
             imagery=make(imagery.LOOKUPS),
             tokens=make(LOOKUPS),
+            token_uses=make_engine(
+                database_url,
+                application_name="segwatch-web",
+                patience=RequestLimits(1, 1),
+                settings=readers.INITIAL_SETTINGS,
+            ),
             health=make(1, 1),
         )
 
     def dispose(self) -> None:
         """Close all connections."""
-        for engine in (self.api, self.tiles, self.imagery, self.tokens, self.health):
+        for engine in (self.api, self.tiles, self.imagery, self.tokens, self.token_uses, self.health):
             engine.dispose()
 
 
@@ -134,17 +145,25 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
         await application.disconnect(features)
         engines.dispose()
 
-    app = FastAPI(title="segwatch", lifespan=lifespan, docs_url=None, redoc_url=None)
-    policy = _make_policy(engines.tokens, options)
+    app = description.DescribedApp(
+        title="segwatch", description=description.WORDS, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    policy = _make_policy(engines, options)
     # a request passes through the middleware added last first
     app.add_middleware(RequestPools)
-    app.add_middleware(AccessControl, policy=policy)
+    app.add_middleware(AccessControl, policy=policy, rate=rate)
+    app.add_middleware(CrossOrigin, origins=options.site.origins)
     app.add_middleware(RateLimit, rate=rate)
     app.add_middleware(HeaderFilter, site=options.site)
     app.add_middleware(_SecurityHeaders)
     _handle_errors(app)
     app.include_router(health.make_router(engines.health))
-    _add_pages(app, engines)
+    app.include_router(
+        watch_data.make_router(engines.api, vector_tiles.VectorTiles(engines.tiles)),
+        prefix="/api",
+        tags=["watches"],
+    )
+    _add_pages(app)
     app.include_router(login.make_router(policy.find))
     app.include_router(reviews.make_router(engines.api, options.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.make_router(engines.api, options.reviews), prefix="/api", tags=["alerts"])
@@ -153,6 +172,8 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
         assessments.make_router(engines.api, options.reviews), prefix="/api", tags=["assessments"]
     )
     app.include_router(events.make_router(options.events), tags=["events"])
+    app.include_router(announcements.make_router(options.announcements), tags=["announcements"])
+    app.include_router(description.make_router(), tags=["descriptions"])
     app.include_router(alert_feeds.make_router(engines.api), tags=["alerts"])
     app.include_router(
         imagery.make_router(engines.imagery, options.credentials, options.imagery_hosts),
@@ -165,29 +186,40 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
 
 
 def _handle_errors(app: FastAPI) -> None:
+    app.add_exception_handler(HTTPException, _respond_http_error)
+    app.add_exception_handler(RequestValidationError, _respond_invalid)
     app.add_exception_handler(GeoError, _respond_unreadable)
-    app.add_exception_handler(DataError, _respond_invalid)
+    app.add_exception_handler(DataError, _respond_unstorable)
     app.add_exception_handler(DecodersBusy, _respond_busy)
     for lost in (OperationalError, InterfaceError, NoConnection):
         app.add_exception_handler(lost, _respond_unavailable)
+    app.add_exception_handler(Exception, _respond_internal_error)
 
 
-def _make_policy(engine: Engine, options: ServerOptions) -> AccessPolicy:
+def _make_policy(engines: Engines, options: ServerOptions) -> AccessPolicy:
+    uses = TokenUses(engines.token_uses)
+
     def find(given: str) -> tokens.Token | None:
         token = options.reviews.token if options.reviews is not None else None
         if token is not None and hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
-            return tokens.Token("review token", None, frozenset({tokens.Scope.READ, tokens.Scope.REVIEW}))
-        with engine.connect() as conn:
-            return tokens.find_token(conn, given)
+            return tokens.Token("review token", None, tokens.Scope.REVIEW.implied)
+        with engines.tokens.connect() as conn:
+            found = tokens.find_token(conn, given)
+        if found is not None:
+            uses.record(given, found.name)
+        return found
 
-    intakes = {tokens.Scope.REVIEW: options.reviews, tokens.Scope.EVENTS: options.events}
+    intakes = {
+        tokens.Scope.ACKNOWLEDGE: options.reviews,
+        tokens.Scope.REVIEW: options.reviews,
+        tokens.Scope.EVENTS: options.events,
+        tokens.Scope.ANNOUNCE: options.announcements,
+    }
     enabled = frozenset(scope for scope, intake in intakes.items() if intake is not None)
     return AccessPolicy(find, options.closed, enabled, options.site)
 
 
-def _add_pages(app: FastAPI, engines: Engines) -> None:
-    engine, tiles = engines.api, vector_tiles.VectorTiles(engines.tiles)
-
+def _add_pages(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
         return FileResponse(_STATIC / "index.html")
@@ -195,33 +227,6 @@ def _add_pages(app: FastAPI, engines: Engines) -> None:
     @app.get("/assess", include_in_schema=False)
     def assess() -> FileResponse:
         return FileResponse(_STATIC / "assess.html")
-
-    @app.get("/api/watches")
-    def watches() -> analyst.Rows:
-        """List every watch with its counts, bounds, and what is known about the accuracy of its areas."""
-        with engine.connect() as conn:
-            return analyst.list_watches(conn)
-
-    @app.get("/api/scenes")
-    def scenes(watch: str) -> analyst.Rows:
-        """List the scenes of a watch by acquisition time."""
-        with engine.connect() as conn:
-            return analyst.list_scenes(conn, watch)
-
-    @app.get("/api/unused")
-    def unused(watch: str, limit: Annotated[int, Query(ge=1, le=_MAX_UNUSED)] = 100) -> analyst.Rows:
-        """List scenes and items of a watch that were not observed, newest first, with reasons."""
-        with engine.connect() as conn:
-            return analyst.list_unused(conn, watch, limit)
-
-    @app.get("/api/tiles/{z}/{x}/{y}.mvt", response_class=Response)
-    async def tile(
-        request: Request, watch: str, at: str, place: Annotated[Tile, Depends(parse_mercator_tile)]
-    ) -> Response:
-        """Return the objects of a watch as they were at a time, as a vector tile; see ``watch.objects_tile``."""
-        made = await tiles.get_tile(vector_tiles.TileKey(watch, at, place, current_sight().settings))
-        # a new scene or verdict may change the objects at any moment
-        return respond_with_tile(request, made, "no-cache")
 
 
 class _SecurityHeaders:
@@ -243,20 +248,35 @@ class _SecurityHeaders:
         await self._app(scope, receive, send_secured if scope["type"] == "http" else send)
 
 
-def _respond_invalid(_: Request, __: Exception) -> Response:
-    return JSONResponse({"detail": "the database cannot store a value of this request"}, status_code=422)
+def _respond_http_error(_: Request, error: Exception) -> Response:
+    raised = cast(HTTPException, error)
+    return respond_problem(raised.status_code, str(raised.detail), raised.headers)
+
+
+def _respond_invalid(_: Request, error: Exception) -> Response:
+    wrong = cast(RequestValidationError, error).errors()[0]
+    place = ".".join(str(one) for one in wrong["loc"][1:]) or str(wrong["loc"][0])
+    return respond_problem(422, f"{place}: {wrong['msg']}")
+
+
+def _respond_unstorable(_: Request, __: Exception) -> Response:
+    return respond_problem(422, "the database cannot store a value of this request")
 
 
 def _respond_busy(_: Request, error: Exception) -> Response:
     seconds = error.retry_seconds if isinstance(error, DecodersBusy) else 1
-    return JSONResponse(make_refusal("ServiceUnavailable", str(error)), 503, {"Retry-After": str(seconds)})
+    return respond_problem(503, str(error), {"Retry-After": str(seconds)})
 
 
 def _respond_unavailable(request: Request, error: Exception) -> Response:
     _log.warning("%r: database error: %s", request.url.path, str(error).partition("\n")[0])
     words = "the database is unavailable or took too long; try again later"
-    return JSONResponse(make_refusal("ServiceUnavailable", words), 503, {"Retry-After": "5"})
+    return respond_problem(503, words, {"Retry-After": "5"})
 
 
 def _respond_unreadable(_: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": str(error)}, status_code=502)
+    return respond_problem(502, str(error))
+
+
+def _respond_internal_error(_: Request, __: Exception) -> Response:
+    return respond_problem(500, "internal error; see the server's log")

@@ -18,8 +18,10 @@ from segwatch.db import analyst, assessments
 from segwatch.db.errors import LabelRefused, NotFound
 from segwatch.db.readers import may_see_assessment
 from segwatch.db.tokens import Scope
+from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.access import current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
+from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.flows.web.reviews import ReviewIntake
 from segwatch.geo.text.spelling import describe_errors
 from segwatch.geo.types.assessment import Label
@@ -41,14 +43,14 @@ def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
     """Make the routes ``GET /accuracy`` and, with an intake, ``GET /samples`` and ``POST /samples/ID/labels``."""
     routes = APIRouter()
 
-    @routes.get("/accuracy")
+    @routes.get("/accuracy", responses={200: {"model": schemas.WatchAccuracy}, **REFUSALS})
     def read_accuracy(watch: str) -> dict[str, Any]:
         """Estimate accuracy and areas of a watch's targets with 95 % intervals; no targets: not assessed."""
         with reading.connect() as conn:
             found = analyst.read_accuracy(conn, watch)
         return {**asdict(found), "words": analyst.describe_accuracy(found)}
 
-    @routes.get("/samples")
+    @routes.get("/samples", responses={200: {"model": schemas.Samples}, **REFUSALS})
     async def list_samples(watch: str) -> dict[str, Any]:
         """List the samples of the newest assessment of a watch, in the order in which to label them."""
         if intake is None:
@@ -56,7 +58,12 @@ def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
         require_scope(Scope.REVIEW)
         return await run_in_threadpool(_list, intake.engine, watch)
 
-    @routes.post("/samples/{sample_id}/labels", status_code=201)
+    @routes.post(
+        "/samples/{sample_id}/labels",
+        status_code=201,
+        responses={200: {"model": schemas.LabelMade}, 201: {"model": schemas.LabelMade}, **REFUSALS},
+        openapi_extra=schemas.describe_json_body(LabelBody),
+    )
     async def add_label(sample_id: UUID, request: Request, response: Response) -> dict[str, Any]:
         """Label a sample; 200 instead of 201 if the label was already in force."""
         if intake is None:

@@ -109,8 +109,13 @@ def respond_with_tile(request: Request, made: MadeTile, cache_control: str) -> R
 
 def has_current_etag(request: Request, etag: str) -> bool:
     """Whether the client already has the content with this ETag."""
-    given = request.headers.get("if-none-match", "").split(",")
-    return etag in {one.strip().removeprefix("W/") for one in given}
+    return etag_matches(request.headers.get("if-none-match", ""), etag)
+
+
+def etag_matches(given: str, etag: str) -> bool:
+    """Whether the header ``If-None-Match`` names an ETag, by weak comparison (RFC 9110, section 13.1.2)."""
+    named = {one.strip().removeprefix("W/") for one in given.split(",")}
+    return given.strip() == "*" or etag.removeprefix("W/") in named
 
 
 def respond_unchanged(etag: str, cache_control: str) -> Response:

@@ -13,13 +13,14 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import SecretStr
 from sqlalchemy import Engine
-from standardwebhooks import Webhook
-from standardwebhooks.webhooks import WebhookVerificationError
 
 from segwatch.db.tokens import Scope
 from segwatch.flows.events.ingest import record_events
+from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.access import current_reader
 from segwatch.flows.web.guards.bodies import read_body
+from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.guards.signatures import require_signature
 from segwatch.geo.errors import InvalidEvent
 from segwatch.geo.sources.http import headers
 
@@ -40,14 +41,23 @@ def make_router(intake: EventIntake | None) -> APIRouter:
     """Make the route ``POST /events``; 403 without an intake."""
     routes = APIRouter()
 
-    @routes.post("/events", status_code=201)
+    @routes.post(
+        "/events",
+        status_code=201,
+        responses={
+            200: {"model": schemas.RecordedEvents, "description": "None of the events is new"},
+            201: {"model": schemas.RecordedEvents},
+            **REFUSALS,
+        },
+        openapi_extra=schemas.describe_body({}, "application/geo+json", "application/xml"),
+    )
     async def receive(request: Request, response: Response) -> dict[str, Any]:
         """Record events in GeoJSON, CAP 1.2 or any other feed format; 200 instead of 201 if none is new."""
         if intake is None:
             raise HTTPException(403, "this server takes no events; start it with SEGWATCH_EVENT_SECRET")
         body = await read_body(request, _MAX_BYTES)
         if Scope.EVENTS not in current_reader().scopes:
-            _authorise(request, body, intake.secret)
+            require_signature(request, body, intake.secret)
         try:
             charset = headers.parse_charset(request.headers.get("content-type", ""))
             recorded, refused = await run_in_threadpool(
@@ -61,13 +71,3 @@ def make_router(intake: EventIntake | None) -> APIRouter:
         return {"recorded": recorded, "refused": refused}
 
     return routes
-
-
-def _authorise(request: Request, body: bytes, secret: SecretStr | None) -> None:
-    if secret is None:
-        raise HTTPException(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
-    try:
-        Webhook(secret.get_secret_value()).verify(body, dict(request.headers), json_parse=False)
-    except (WebhookVerificationError, ValueError) as error:  # ValueError: invalid base64 or encoding
-        reason = str(error) if isinstance(error, WebhookVerificationError) else "Invalid Signature Headers"
-        raise HTTPException(401, f"not signed as a Standard Webhook: {reason}") from error

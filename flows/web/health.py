@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from segwatch.db import analyst
+from segwatch.flows.web.guards.refusals import describe_refusals, respond_problem
 
 _PROBE_SECONDS = 1.5
 
@@ -51,13 +51,13 @@ def make_router(engine: Engine) -> APIRouter:
         """Check that the server is up."""
         return {"status": "ok"}
 
-    @routes.get("/readyz", responses={503: {"description": "not ready"}})
+    @routes.get("/readyz", responses=describe_refusals(503))
     @routes.head("/readyz", include_in_schema=False)
     async def ready() -> Any:
         """Check that the database responds within two seconds."""
         if await probe.responds():
             return {"status": "ok"}
         words = "the database does not respond"
-        return JSONResponse({"status": "unavailable", "detail": words}, 503, {"Retry-After": "5"})
+        return respond_problem(503, words, {"Retry-After": "5"})
 
     return routes

@@ -10,6 +10,8 @@ from sqlalchemy import Connection, Engine
 
 from segwatch.db import analyst
 from segwatch.db.errors import NotFound
+from segwatch.flows.web import schemas
+from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.geo.assessment.calibration import apply_calibration
 from segwatch.geo.text.opinions import (
     describe_agreement,
@@ -22,7 +24,7 @@ def make_router(reading: Engine) -> APIRouter:
     """Make the route ``GET /objects/TRACK?at=``."""
     routes = APIRouter()
 
-    @routes.get("/objects/{track_id}")
+    @routes.get("/objects/{track_id}", responses={200: {"model": schemas.ObjectRow}, **REFUSALS})
     def read_object(track_id: UUID, at: str) -> dict[str, Any]:
         """Return how sure an object was at a time, its last change and its newest detection until then, as known now.
 

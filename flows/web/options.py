@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from segwatch.flows.web.announcements import AnnouncementIntake
 from segwatch.flows.web.events import EventIntake
 from segwatch.flows.web.guards.site import Site
 from segwatch.flows.web.reviews import ReviewIntake
@@ -19,6 +20,8 @@ class ServerOptions:
     """None = the server takes no reviews and no marks of alerts."""
     events: EventIntake | None = None
     """None = the server takes no events."""
+    announcements: AnnouncementIntake | None = None
+    """None = the server takes no announcements of catalogs."""
     credentials: Callable[[str], Credentials] = lambda _: NO_CREDENTIALS
     """Credentials for reading imagery, by name of the profile."""
     imagery_hosts: tuple[str, ...] = ()

@@ -18,8 +18,10 @@ from segwatch.db.tokens import Scope
 from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.config.geojson import parse_geometry
 from segwatch.flows.errors import ConfigError
+from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.access import current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
+from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.geo.text.spelling import describe_errors
 
 _MAX_BYTES = 4 * 2**20
@@ -52,13 +54,18 @@ def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
     """Make the routes ``GET /reviews?watch=`` and, with an intake, ``POST /reviews``."""
     routes = APIRouter()
 
-    @routes.get("/reviews")
+    @routes.get("/reviews", responses={200: {"model": list[schemas.ReviewRow]}, **REFUSALS})
     def list_reviews(watch: str) -> analyst.Rows:
         """List every verdict about the objects of a watch."""
         with reading.connect() as conn:
             return analyst.list_reviews(conn, watch)
 
-    @routes.post("/reviews", status_code=201)
+    @routes.post(
+        "/reviews",
+        status_code=201,
+        responses={200: {"model": schemas.ReviewMade}, 201: {"model": schemas.ReviewMade}, **REFUSALS},
+        openapi_extra=schemas.describe_json_body(ReviewBody),
+    )
     async def add_review(request: Request, response: Response) -> dict[str, Any]:
         """Record a verdict; 200 instead of 201 if it was already in force."""
         if intake is None:

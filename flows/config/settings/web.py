@@ -23,7 +23,9 @@ class ProxyUser(BaseModel):
 
     watches: tuple[str, ...] | None = None
     """None = all."""
-    scopes: tuple[Annotated[str, Field(pattern=r"^(read|review|events)$")], ...] = ("read",)
+    scopes: tuple[Annotated[str, Field(pattern=r"^(read|acknowledge|review|events|announce)$")], ...] = (
+        "read",
+    )
 
 
 class WebSettings(Settings):
@@ -73,6 +75,16 @@ class WebSettings(Settings):
         description="Standard Webhooks secret, whsec_...; events sent over HTTP must be signed with it",
     )
 
+    announcement_secret: SigningSecret = Field(
+        None,
+        description="Standard Webhooks secret, whsec_...; announcements of catalogs must be signed with it",
+    )
+    cors_origins: JsonList = Field(
+        (),
+        description="origins of web pages that may use the API with a token; a JSON list, empty = none",
+        examples=['["https://app.example.org"]'],
+    )
+
     @field_validator("public_url")
     @classmethod
     def _check_url(cls, url: str) -> str:
@@ -91,6 +103,21 @@ class WebSettings(Settings):
                     f"{host!r} is not a host; write names such as maps.example.org, without scheme or port"
                 )
         return tuple(host.lower() for host in hosts)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for one in origins:
+            parts = urlsplit(one)
+            if (
+                parts.scheme not in {"http", "https"}
+                or one != f"{parts.scheme}://{parts.netloc}"
+                or "@" in one
+            ):
+                raise ValueError(
+                    f"{one!r} is not an origin; write https://HOST, without a path and without *"
+                )
+        return tuple(one.lower() for one in origins)
 
     @field_validator("trusted_proxies")
     @classmethod

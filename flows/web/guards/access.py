@@ -8,6 +8,7 @@ no route can return too much.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -22,14 +23,15 @@ from fastapi import HTTPException
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from segwatch.db.errors import describe_error
 from segwatch.db.readers import NOTHING, Visibility
 from segwatch.db.tokens import MAX_TOKEN, Scope, Token
-from segwatch.flows.web.guards.rate_limits import UNLIMITED
+from segwatch.flows.web.guards.rate_limits import REQUESTS, UNLIMITED, Rate, RateLimiter
+from segwatch.flows.web.guards.refusals import respond_problem
 from segwatch.flows.web.guards.rules import ANYONE, NoRoute, find_rule
 from segwatch.flows.web.guards.site import Site, filter_request, local_path
 
@@ -39,6 +41,8 @@ _log = logging.getLogger(__name__)
 
 COOKIE = "segwatch_token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_SIGNED = frozenset({Scope.EVENTS, Scope.ANNOUNCE})
+_WRITING = frozenset({Scope.REVIEW, Scope.ACKNOWLEDGE})
 #: Tokens that are looked up at the same time, in threads reserved for it.
 LOOKUPS = 4
 #: Key of the ASGI scope that holds the user named by a proxy.
@@ -107,7 +111,7 @@ class HeaderFilter:
             return
         filtered = filter_request(self._site, scope)
         if not filtered.host_known and local_path(filtered.scope) not in UNLIMITED:
-            refusal = _refuse(
+            refusal = respond_problem(
                 400, "this server does not serve the requested host; see SEGWATCH_ALLOWED_HOSTS"
             )
             await refusal(scope, receive, send)
@@ -118,9 +122,10 @@ class HeaderFilter:
 class AccessControl:
     """Middleware that passes on only requests that their reader may send."""
 
-    def __init__(self, app: ASGIApp, policy: AccessPolicy) -> None:
+    def __init__(self, app: ASGIApp, policy: AccessPolicy, rate: Rate = REQUESTS) -> None:
         self._app = app
         self._policy = policy
+        self._rates = RateLimiter(rate)
         self._lookups = anyio.CapacityLimiter(LOOKUPS)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -131,7 +136,7 @@ class AccessControl:
         path = local_path(scope)
         asks = find_rule(scope["method"], path)
         if isinstance(asks, NoRoute):
-            await _refuse(asks.status, asks.words)(scope, receive, send)
+            await respond_problem(asks.status, asks.words)(scope, receive, send)
             return
         headers = Headers(scope=scope)
         try:
@@ -139,17 +144,31 @@ class AccessControl:
         except (OperationalError, InterfaceError, NoConnection) as error:
             _log.warning("a token could not be looked up: %s", describe_error(error))
             unknown = "credentials cannot be checked at the moment; try again later"
-            await _refuse(503, unknown, {"Retry-After": "5"})(scope, receive, send)
+            await respond_problem(503, unknown, {"Retry-After": "5"})(scope, receive, send)
             return
-        refused = self._check(who, asks, scope, headers)
+        refused = self._limit_rate(who) or self._check(who, asks, scope, headers)
         if refused is not None:
             await refused(scope, receive, send)
             return
         token = _READER.set(who or UNKNOWN_READER)
         try:
-            await self._app(scope, receive, self._keep_private(send) if asks != ANYONE else send)
+            await self._app(scope, receive, self._keep_private(send, who) if asks != ANYONE else send)
         finally:
             _READER.reset(token)
+
+    def _limit_rate(self, who: Reader | None) -> Response | None:
+        """Charge the reader for the request; return the response that refuses it above the rate limit.
+
+        Clients have one rate limit by address; a token that is used from many addresses has one of its own, too.
+        """
+        if who is None or not who.name:
+            return None
+        wait = self._rates.wait_seconds(who.name)
+        if wait > 0:
+            words = f"too many requests with the credentials of {who.name}; try again later"
+            return respond_problem(429, words, {"Retry-After": str(math.ceil(wait))})
+        self._rates.take(who.name, 1)
+        return None
 
     async def _identify(self, headers: Headers, user: str | None) -> Reader | None:
         """Identify the reader; None if the credentials are invalid or have expired."""
@@ -186,26 +205,28 @@ class AccessControl:
         ambient = who is not None and who.ambient
         changes = scope["method"] not in _SAFE
         if changes and (ambient or asks == ANYONE) and not _is_same_origin(headers):
-            return _refuse(403, "the request comes from a page of another site")
+            return respond_problem(403, "the request comes from a page of another site")
         # routes check signatures themselves, where they read the body, and respond that they are disabled
-        elsewhere = asks == Scope.EVENTS or (asks == Scope.REVIEW and asks not in self._policy.enabled)
+        elsewhere = asks in _SIGNED or (asks in _WRITING and asks not in self._policy.enabled)
         if asks == ANYONE or elsewhere or (who is not None and asks in who.scopes):
             return None
         if who is not None and who.name:
-            return _refuse(403, f"{who.name} may not do this; it needs the scope {asks}")
+            return respond_problem(403, f"{who.name} may not do this; it needs the scope {asks}")
         if not changes and "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"{scope.get('root_path', '')}/login", 303)
-        return _refuse(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+        return respond_problem(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 
-    def _keep_private(self, send: Send) -> Send:
-        """Mark responses as private, so that no cache on the way gives them to another reader."""
-        if not self._policy.closed:
-            return send
+    def _keep_private(self, send: Send, who: Reader | None) -> Send:
+        """Mark responses to known readers as private, so that no cache on the way gives them to another reader."""
+        known = self._policy.closed or (who is not None and bool(who.name))
 
         async def start(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.add_vary_header("Authorization, Cookie")
+                if not known:
+                    await send(message)
+                    return
                 kept = headers.get("cache-control", "")
                 if "private" not in kept and "no-store" not in kept:
                     headers["Cache-Control"] = ", ".join(
@@ -260,7 +281,3 @@ def _is_same_origin(headers: Headers) -> bool:
         return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
     except ValueError:
         return False
-
-
-def _refuse(status: int, words: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"detail": words}, status, headers)

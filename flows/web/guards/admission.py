@@ -6,7 +6,7 @@
 | tiles | vector tiles of the map |
 | features | OGC API: features and tiles of a view |
 | heavy | OGC API with filters, sorting, long pages or deep offsets |
-| api | JSON of the map, and alert feeds |
+| api | JSON API, and alert feeds |
 | writes | reviews, marks and events |
 | pages | static files and everything else that needs no database |
 """
@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from segwatch.flows.web.guards.finishing import finish
 from segwatch.flows.web.guards.pools import Pool, PoolFull, PoolLimits
 from segwatch.flows.web.guards.rate_limits import UNLIMITED, Rate, identify_client
 from segwatch.flows.web.guards.refusals import refuse
@@ -108,6 +109,7 @@ class RequestPools:
             await self._app(scope, receive, send)
             return
         pool, client = self._pools[choose_pool(scope)], identify_client(scope)
+        path = local_path(scope)  # mounted applications change the scope
         owed = 0.0 if pool.work is None else pool.work.wait_seconds(client)
         if owed > 0:
             words = "your address has used up its share of long queries; request less, or try again later"
@@ -122,6 +124,11 @@ class RequestPools:
                     await _deliver(response, scope, send)
                 raise
             if refused is None:
+                try:
+                    await finish(response, scope, path)
+                except ResponseTooLarge as error:
+                    await refuse(scope, send, error.status, str(error), retry_after=5)
+                    return
                 await _deliver(response, scope, send)
             elif refused.status:
                 await refuse(scope, send, refused.status, refused.words, retry_after=refused.retry_after)

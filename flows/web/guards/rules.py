@@ -40,9 +40,13 @@ RULES: dict[str, dict[str, Requirement]] = {
     # samples hide what the map says until they are labelled
     "/api/samples": {_GET: Scope.REVIEW},
     "/api/samples/{sample_id}/labels": {"POST": Scope.REVIEW},
-    "/api/alerts/{alert_id}/marks": {"POST": Scope.REVIEW},
-    # events carry a token or a signature; the route itself checks the signature
+    "/api/alerts/{alert_id}/marks": {"POST": Scope.ACKNOWLEDGE},
+    "/api/events": {_GET: Scope.READ},
+    "/api/coverage": {_GET: Scope.READ},
+    "/asyncapi.json": {_GET: Scope.READ},
+    # events and announcements carry a token or a signature; the route itself checks the signature
     "/events": {"POST": Scope.EVENTS},
+    "/announcements": {"POST": Scope.ANNOUNCE},
     "/feeds/{watch}/atom.xml": {_GET: Scope.READ},
     "/feeds/cap/{alert_id}.xml": {_GET: Scope.READ},
     "/imagery/{rest:path}": {_GET: Scope.READ},

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from starlette.types import Scope as AsgiScope
 
-from segwatch.db.tokens import Scope
+from segwatch.db.tokens import Scope, complete_scopes
 from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.runtime.hosts import is_loopback
@@ -53,6 +53,8 @@ class Site:
     """Secret that a proxy sends in :data:`SECRET_HEADER`; None = its address is enough."""
     user_header: str = ""
     """Header in which a proxy names its user; empty = none."""
+    origins: frozenset[str] = frozenset()
+    """Origins of web pages that may use the API with a token."""
     users: Mapping[str, ProxyUser] = field(default_factory=lambda: MappingProxyType({}))
     """Rights by user name; ``*`` = every user without an entry."""
 
@@ -179,7 +181,8 @@ def make_site(settings: WebSettings, host: str) -> Site:
     names = {*LOOPBACK, *settings.allowed_hosts, shown, own.lower()} - {"", "0.0.0.0", "[::]"}  # noqa: S104
     users = {
         name: ProxyUser(
-            None if one.watches is None else frozenset(one.watches), frozenset(map(Scope, one.scopes))
+            None if one.watches is None else frozenset(one.watches),
+            complete_scopes([Scope(scope) for scope in one.scopes]),
         )
         for name, one in settings.proxy_users.items()
     }
@@ -189,5 +192,6 @@ def make_site(settings: WebSettings, host: str) -> Site:
         proxies=tuple(ipaddress.ip_network(one, strict=False) for one in settings.trusted_proxies),
         proxy_secret=settings.proxy_secret,
         user_header=settings.proxy_user_header,
+        origins=frozenset(settings.cors_origins),
         users=users,
     )

@@ -16,26 +16,34 @@ import asyncpg
 import cql2
 import jinja2
 from ciso8601 import parse_rfc3339
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tipg import dependencies, errors, factory
 from tipg.collections import Catalog, Collection, pg_get_collection_index
 from tipg.database import close_db_connection, connect_to_db
 from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
+from tipg.model import Conformance, Link
+from tipg.resources.enums import MediaType
 from tipg.settings import DatabaseSettings, PostgresSettings
 
 from segwatch.db import readers
 from segwatch.db.analyst import statements
+from segwatch.flows.web.description import DescribedApp
 from segwatch.flows.web.guards.access import current_sight
 from segwatch.flows.web.guards.admission import OGC_CONNECTIONS
-from segwatch.flows.web.guards.refusals import make_refusal
+from segwatch.flows.web.guards.refusals import REFUSALS, respond_problem
 from segwatch.flows.web.ogcapi import cql, extents
-from segwatch.flows.web.ogcapi.collections import ViewCollection
+from segwatch.flows.web.ogcapi.collections import ViewCollection, is_sortable
+from segwatch.flows.web.ogcapi.conformance import list_classes
 from segwatch.flows.web.ogcapi.files import BinaryFormats
+from segwatch.flows.web.ogcapi.items import Requested, add_items_route
 from segwatch.flows.web.ogcapi.queries import LimitCap, require_known_parameters, write_csv_rows
+from segwatch.flows.web.ogcapi.schemas import SCHEMA_LINK, add_schema_routes
+from segwatch.flows.web.ogcapi.tilesets import replace_tileset_route
 from segwatch.flows.web.tiles import GRIDS, parse_tile
 
 _log = logging.getLogger(__name__)
@@ -63,7 +71,6 @@ _REFUSALS = {
 #: views or rights, which are the server's fault.
 _CAUSED_BY_REQUEST, _TOO_LONG, _CAUSED_BY_SERVER = ("22", "42", "54", "XX"), "57014", ("42501", "42P01")
 
-_Requested = Annotated[Collection, Depends(dependencies.CollectionParams)]
 _Text = Annotated[str | None, Query()]
 
 
@@ -77,13 +84,45 @@ class _Features(OGCFeaturesFactory):
                 return str(super().url_for(request, "collection", collectionId=collection.id))
         return str(super().url_for(request, name, **path_params))
 
+    def _items_route(self) -> None:
+        add_items_route(self)
+
+    def _queryables_route(self) -> None:
+        add_schema_routes(self)
+
+    def links(self, request: Request) -> list[Link]:
+        """Link to what tipg links to, and to the description of the messages that segwatch sends."""
+        root = str(request.base_url).removesuffix("/").removesuffix("/ogc")
+        messages = Link(
+            title="Messages (AsyncAPI)", href=f"{root}/asyncapi.json", type=MediaType.json, rel="service-desc"
+        )
+        return [*super().links(request), messages]
+
+    def _additional_collection_tiles_links(self, request: Request, collection: Collection) -> list[Link]:
+        """Link to the tiles of a collection as tipg does, and to its schema."""
+        href = self.url_for(request, "schema", collectionId=collection.id)
+        schema = Link(title="Schema", href=href, type=MediaType.schemajson, rel=SCHEMA_LINK)
+        return [schema, *super()._additional_collection_tiles_links(request, collection)]
+
 
 class _Endpoints(Endpoints):
+    def _conformance_route(self) -> None:
+        @self.router.get("/conformance", response_model=Conformance, responses=REFUSALS, tags=["OGC Common"])
+        def conformance(
+            request: Request, output: Annotated[MediaType | None, Depends(dependencies.OutputType)] = None
+        ) -> Any:
+            """List the conformance classes that the server meets."""
+            found = Conformance(conformsTo=list_classes())
+            if output is MediaType.html:
+                return self._create_html_response(request, found.model_dump(), template_name="conformance")
+            return found
+
     def register_routes(self) -> None:
         self.ogc_features = _Features(with_common=False, templates=self.templates)
         self.ogc_tiles = OGCTilesFactory(
             with_common=False, with_viewer=False, supported_tms=GRIDS, templates=self.templates
         )
+        replace_tileset_route(self.ogc_tiles)
         for part in (self.ogc_features, self.ogc_tiles):
             self.router.include_router(part.router)
 
@@ -105,7 +144,9 @@ class MountedApp:
 
 def make_app() -> FastAPI:
     """Make the application; :func:`connect` it before the first request, mount it as :class:`MountedApp`."""
-    app = FastAPI(title="segwatch: OGC API Features and Tiles", openapi_url="/api", docs_url=None)
+    app = DescribedApp(
+        title="segwatch: OGC API Features and Tiles", openapi_url="/api", docs_url=None, redoc_url=None
+    )
     # tipg links to this page; Swagger UI itself would need scripts from another site
     app.add_api_route("/api.html", _redirect_to_openapi, name="swagger_ui_html", include_in_schema=False)
     # tipg's own environment does not escape texts of catalogs and models
@@ -117,6 +158,7 @@ def make_app() -> FastAPI:
     app.add_middleware(BinaryFormats, features=app)
     app.add_middleware(LimitCap)
     app.dependency_overrides = {
+        dependencies.CollectionParams: _find_collection,
         dependencies.filter_query: _parse_filter,
         dependencies.sortby_query: _parse_sortby,
         dependencies.ids_query: _parse_ids,
@@ -127,7 +169,7 @@ def make_app() -> FastAPI:
     for kind, status in _REFUSALS.items():
         app.add_exception_handler(kind, _make_handler(status))
     app.add_exception_handler(RequestValidationError, _respond_invalid)
-    app.add_exception_handler(HTTPException, _respond_http_error)
+    app.add_exception_handler(StarletteHTTPException, _respond_http_error)
     app.add_exception_handler(asyncpg.PostgresError, _respond_database_error)
     for lost in (asyncpg.InterfaceError, OSError, TimeoutError):  # connection failed or lost
         app.add_exception_handler(lost, _respond_unavailable)
@@ -200,8 +242,18 @@ def _refuse_nul(request: Request) -> None:
         raise HTTPException(422, "a parameter contains the character NUL")
 
 
+def _find_collection(
+    request: Request,
+    collectionId: Annotated[str, Path(description="id of a collection, such as watch.changes")],
+) -> Collection:
+    found: Collection | None = request.app.state.collection_catalog["collections"].get(collectionId)
+    if found is None:
+        raise HTTPException(404, f"there is no collection {collectionId}; /collections lists them")
+    return found
+
+
 def _parse_filter(
-    collection: _Requested,
+    collection: Requested,
     given: Annotated[str | None, Query(alias="filter")] = None,
 ) -> cql2.Expr | None:
     """Parse the filter, and split geometries at the antimeridian, because the database computes in the plane."""
@@ -214,14 +266,17 @@ def _parse_filter(
     return cql2.Expr(extents.split_geometries(asked))
 
 
-def _parse_sortby(collection: _Requested, sortby: _Text = None) -> str | None:
+def _parse_sortby(collection: Requested, sortby: _Text = None) -> str | None:
     if not sortby:
         return None
     wanted = []
     for one in sortby.split(","):
         sign, name = _split_sign(one.strip())
-        if collection.get_column(name) is None:
+        column = collection.get_column(name)
+        if column is None:
             raise HTTPException(400, f"sortby: there is no property {name}")
+        if not is_sortable(column):
+            raise HTTPException(400, f"sortby: {name} has no order; choose a number, a text or a time")
         wanted.append(sign + name)
     return ",".join(wanted)
 
@@ -230,7 +285,7 @@ def _split_sign(one: str) -> tuple[str, str]:
     return (one[0], one[1:].strip()) if one.startswith(("+", "-")) else ("", one)
 
 
-def _parse_ids(collection: _Requested, ids: _Text = None) -> list[str] | None:
+def _parse_ids(collection: Requested, ids: _Text = None) -> list[str] | None:
     if ids and collection.id_column is None:
         raise errors.NoPrimaryKey(f"features of {collection.id} have no id")
     return ids.split(",") if ids else None
@@ -287,8 +342,7 @@ def _to_rfc3339(moment: datetime | None) -> str:
 
 def _make_handler(status: int) -> Any:
     def handler(_: Request, error: Exception) -> Response:
-        code = "NotFound" if status == 404 else "InvalidParameterValue"
-        return JSONResponse(make_refusal(code, str(error) or "there is no such column"), status_code=status)
+        return respond_problem(status, str(error) or "there is no such column")
 
     return handler
 
@@ -298,14 +352,11 @@ def _respond_invalid(_: Request, error: Any) -> Response:
     wrong = error.errors()[0]
     place, *name = (str(one) for one in wrong["loc"])
     words = f"{'.'.join(name) or place}: {wrong['msg']}"
-    return JSONResponse(
-        make_refusal("InvalidParameterValue", words), status_code=404 if place == "path" else 400
-    )
+    return respond_problem(404 if place == "path" else 400, words)
 
 
 def _respond_http_error(_: Request, error: Any) -> Response:
-    code = "NotFound" if error.status_code == 404 else "InvalidParameterValue"
-    return JSONResponse(make_refusal(code, str(error.detail)), error.status_code, error.headers)
+    return respond_problem(error.status_code, str(error.detail), error.headers)
 
 
 def _respond_database_error(request: Request, error: Exception) -> Response:
@@ -315,10 +366,10 @@ def _respond_database_error(request: Request, error: Exception) -> Response:
     message = str(error).partition("\n")[0]
     _log.log(logging.INFO if caused_by_request else logging.WARNING, "%r: %s", request.url.path, message)
     if caused_by_request:
-        detail = (
+        words = (
             "the database cannot compute this; do types and values fit the properties they are compared with?"
         )
-        return JSONResponse({"detail": detail}, status_code=400)
+        return respond_problem(400, words)
     if state == _TOO_LONG:
         return _respond_later(f"this took more than {_SECONDS} s; request less")
     return _respond_later("the database is unavailable; try again later")
@@ -330,8 +381,8 @@ def _respond_unavailable(request: Request, error: Exception) -> Response:
 
 
 def _respond_later(words: str) -> Response:
-    return JSONResponse(make_refusal("ServiceUnavailable", words), 503, {"Retry-After": "5"})
+    return respond_problem(503, words, {"Retry-After": "5"})
 
 
 def _respond_internal_error(_: Request, __: Exception) -> Response:
-    return JSONResponse({"detail": "internal error; see the server's log"}, status_code=500)
+    return respond_problem(500, "internal error; see the server's log")

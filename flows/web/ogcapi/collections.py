@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import reduce
@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 from cql2 import Expr
 from morecantile import Tile, TileMatrixSet
-from tipg.collections import Column, ItemList, _s_intersects_bbox
+from tipg.collections import Column, Feature, ItemList, _s_intersects_bbox
 from tipg.errors import (
     InvalidDatetimeColumnName,
     InvalidGeometryColumnName,
@@ -27,11 +27,14 @@ from tipg.errors import (
 
 from segwatch.db.analyst.statements import build_vector_tile
 from segwatch.flows.web.ogcapi.cql import make_any_of
+from segwatch.flows.web.ogcapi.cursors import Cursor, SortKey, describe_order, make_condition
 from segwatch.flows.web.ogcapi.extents import MeasuredCollection
-from segwatch.flows.web.ogcapi.pages import BATCH, Page
+from segwatch.flows.web.ogcapi.pages import fetch_page
 
 #: Features per response and per tile.
 MAX_FEATURES = 10_000
+#: Features of a page if the client asks for no number.
+DEFAULT_LIMIT = 10
 _TILE_PIXELS = 512
 _BEFORE_CHECKSUM = "~"
 
@@ -97,6 +100,38 @@ TRAITS = {
         "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id", "ordinal"),
         "observation_id",
     ),
+    "evidence": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id",), "observation_id"
+    ),
+    "presence": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id", "target"),
+        "observation_id",
+    ),
+    "shadow_comparisons": ViewTraits(
+        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired",
+        ("observation_id", "target", "shadow"), "observation_id",
+    ),
+    "alert_corrections": ViewTraits(
+        "recorded_at", "recorded_at", "recorded_at, when the alert was corrected", ("alert_id", "ordinal"), "alert_id"
+    ),
+    "accuracy": ViewTraits(
+        "drawn_at", "drawn_at", "drawn_at, when the sample was drawn", ("assessment_id", "target"), "assessment_id"
+    ),
+    "assessments": ViewTraits(
+        "drawn_at", "drawn_at", "drawn_at, when the sample was drawn", ("assessment_id", "target", "stratum"),
+        "assessment_id",
+    ),
+    "calibrations": ViewTraits(
+        "fitted_at", "fitted_at", "fitted_at, when it was fitted", ("series_id", "target", "subject", "version"),
+        "series_id",
+    ),
+    "upgrades": ViewTraits(
+        "seed_valid_at", "seed_valid_at", "seed_valid_at, of the scene from which the series starts",
+        ("series_id", "from_series_id", "seed_known_at", "kind"), "series_id",
+    ),
+    "events": ViewTraits(
+        "occurred_at", "occurred_at", "occurred_at, when the event began", ("event_id",), "event_id"
+    ),
     "watches": ViewTraits(
         "starts_at", "ends_at", "when scenes are observed: from starts_at to before ends_at", ("watch",), "watch"
     ),
@@ -109,12 +144,18 @@ class ResponseCounts:
 
     matched: int | None = None
     returned: int = 0
-    next_offset: int | None = None
+    after: str | None = None
+    """Cursor of the next page; None = this is the last one."""
     columns: tuple[str, ...] = ()
 
 
 #: Counts of the current request.
 response_counts: ContextVar[ResponseCounts | None] = ContextVar("counted", default=None)
+
+
+def is_sortable(column: Column) -> bool:
+    """Whether the values of a column have an order that pages can be sorted by."""
+    return not (column.is_geometry or column.type.startswith("json") or column.type.endswith("[]"))
 
 
 class ViewCollection(MeasuredCollection):
@@ -214,27 +255,88 @@ class ViewCollection(MeasuredCollection):
 
     def _sort_expressions(self, sortby: str | None) -> list[tuple[str, str]]:
         """Complete ``sortby`` to a total order with the columns that identify a row."""
-        asked: list[tuple[str, str]] = super()._sort_expressions(sortby) if sortby or not self.traits else []
-        order = self.traits.order if self.traits else ()
+        asked: list[tuple[str, str]] = super()._sort_expressions(sortby) if sortby else []
+        order = self.traits.order if self.traits else self._list_sortable()
         return asked + [(one, f'"{one}"') for one in order if one not in {name for name, _ in asked}]
 
-    async def features(self, conn: asyncpg.Connection, **asked: Any) -> ItemList:
-        """Read features as tipg does, and count them."""
-        found: ItemList = await super().features(conn, **asked)
+    def _list_sortable(self) -> tuple[str, ...]:
+        """List the columns that have an order: all of them together identify a row of a view without known traits."""
+        return tuple(one.name for one in self.properties if is_sortable(one))
+
+    def list_sort_keys(self, sortby: str | None) -> list[SortKey]:
+        """List the columns that pages are sorted by; together they identify a row."""
+        certain = self.traits.order if self.traits else ()
+        return [
+            SortKey(name, expression.endswith(" DESC"), nullable=name not in certain)
+            for name, expression in self._sort_expressions(sortby)
+        ]
+
+    async def features(
+        self,
+        conn: asyncpg.Connection,
+        *,
+        ids_filter: list[str] | None = None,
+        bbox_filter: list[float] | None = None,
+        datetime_filter: list[str] | None = None,
+        properties_filter: list[tuple[str, str]] | None = None,
+        cql_filter: Expr | None = None,
+        geom: str | None = None,
+        dt: str | None = None,
+        sortby: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        after: Cursor | None = None,
+        **shape: Any,
+    ) -> ItemList:
+        """Read a page of features, and note their number and where the next page begins.
+
+        Parameters
+        ----------
+        after
+            Where the page begins; None = with the first feature, or after ``offset`` features.
+        shape
+            Properties and form of geometries, as tipg names them.
+        """
+        if geom and geom.lower() != "none" and self.get_geometry_column(geom) is None:
+            raise InvalidGeometryColumnName(f"there is no geometry column {geom}")
+        where = self.cql_where(
+            ids=ids_filter, datetime=datetime_filter, bbox=bbox_filter, properties=properties_filter, cql=cql_filter,
+            geom=geom, dt=dt,
+        )  # fmt: skip
+        keys = self.list_sort_keys(sortby)
+        if after is None:
+            matched = await self._features_count_query(conn, where=where, function_parameters=None)
+        else:
+            matched, rest = after.matched, Expr(make_condition(keys, after))
+            where = rest if where is None else where + rest
+        most, skipped = limit or DEFAULT_LIMIT, offset or 0
+        select = self._select(
+            properties=shape.get("properties"), geometry_column=self.get_geometry_column(geom),
+            bbox_only=shape.get("bbox_only"), simplify=shape.get("simplify"),
+            geom_as_wkt=shape.get("geom_as_wkt", False),
+        )  # fmt: skip
+        place = ", ".join(f'CAST("{one.name}" AS text)' for one in keys)
+        query = " ".join(
+            (
+                f"{select}, ARRAY[{place}] AS segwatch_place FROM {self._qualified_name}",
+                self._where_clause(where),
+                self._sortby(sortby),
+                f"LIMIT {most + 1} OFFSET {skipped}",
+            )
+        )
+        rows, more = await fetch_page(conn, query, most)
+        features = [_make_feature(row) for row in rows]
         counts = response_counts.get()
         if counts is not None:
-            counts.matched, counts.returned = found["matched"], len(found["items"])
-            counts.next_offset = found["next"]
-            counts.columns = tuple(self.columns(asked.get("properties")))
-        return found
-
-    async def _features_query(
-        self, conn: asyncpg.Connection, *, limit: int | None = None, **asked: Any
-    ) -> AsyncIterator[Any]:
-        """Query features as tipg does, but end long pages at the size limit of a response."""
-        source = Page(conn) if limit and limit > BATCH else conn
-        async for feature in super()._features_query(source, limit=limit, **asked):
-            yield feature
+            counts.matched, counts.returned = matched, len(features)
+            counts.columns = tuple(self.columns(shape.get("properties")))
+            if more:
+                counts.after = Cursor(
+                    describe_order(keys), tuple(rows[-1]["segwatch_place"]), matched
+                ).write()
+        return ItemList(
+            items=features, matched=matched, next=None, prev=max(skipped - most, 0) if skipped else None
+        )
 
     async def get_tile(
         self,
@@ -302,6 +404,13 @@ class ViewCollection(MeasuredCollection):
         outline = placed.replace(stored, f"ST_Simplify({stored}, {float(tolerance)}, true)")
         point = placed.replace(stored, f"ST_PointOnSurface({stored})")
         return f"{columns}coalesce({outline}, {point}) AS geom"
+
+
+def _make_feature(row: asyncpg.Record) -> Feature:
+    properties = dict(row)
+    geometry, identity = properties.pop("tipg_geom"), properties.pop("tipg_id")
+    del properties["segwatch_place"]
+    return Feature(type="Feature", geometry=geometry, id=identity, properties=properties)
 
 
 def _filter_box(name: str, bbox: Sequence[float]) -> Expr:

@@ -93,10 +93,13 @@ async def _measure(conn: asyncpg.Connection, collection: Collection, column: Col
     )
 
 
-def box_across_antimeridian(bbox: Sequence[float]) -> dict[str, Any] | None:
-    """Convert a box whose west is east of its east to GeoJSON; None for other boxes."""
+def _to_polygon(bbox: Sequence[float]) -> dict[str, Any]:
+    """Convert a box to GeoJSON, split at the antimeridian if its west is east of its east.
+
+    The database would not know the reference system of the envelope that cql2 makes of a box.
+    """
     west, south, east, north = bbox[0], bbox[1], bbox[len(bbox) // 2], bbox[len(bbox) // 2 + 1]
-    return dict(mapping(to_box((west, south, east, north)))) if west > east else None
+    return dict(mapping(to_box((west, south, east, north))))
 
 
 def split_geometries(tree: Any) -> Any:
@@ -106,8 +109,10 @@ def split_geometries(tree: Any) -> Any:
     if not isinstance(tree, dict):
         return tree
     if "bbox" in tree:
-        parts = box_across_antimeridian(tree["bbox"])
-        return tree if parts is None else parts
+        try:
+            return _to_polygon(tree["bbox"])
+        except MALFORMED:
+            return tree  # the database reports what is wrong with it
     if "coordinates" in tree:
         return _split_geojson(tree)
     return {name: split_geometries(value) for name, value in tree.items()}

@@ -17,23 +17,28 @@ _VERTEX_BYTES = 40
 _VALUE_BYTES = 16
 
 
-class Page:
-    """A connection whose queries stop after a page's worth of rows, but return at least one row."""
+async def fetch_page(conn: asyncpg.Connection, sql: str, most: int) -> tuple[list[asyncpg.Record], bool]:
+    """Fetch a page of rows, and whether there are more.
 
-    def __init__(self, conn: asyncpg.Connection) -> None:
-        self._conn = conn
-
-    async def fetch(self, sql: str, *values: Any) -> list[asyncpg.Record]:
-        """Fetch rows as asyncpg does, up to the size of a page."""
-        rows: list[asyncpg.Record] = []
-        held = 0
-        async with self._conn.transaction(readonly=True):
-            async for row in self._conn.cursor(sql, *values, prefetch=BATCH):
-                held += weigh(row)
-                if rows and held > MAX_PAGE_BYTES:
-                    break
-                rows.append(row)
-        return rows
+    Parameters
+    ----------
+    sql
+        Query for one row more than ``most``.
+    most
+        Rows of the page; fewer where they would exceed the size of a page, but at least one.
+    """
+    if most <= BATCH:
+        found = await conn.fetch(sql)
+        return found[:most], len(found) > most
+    rows: list[asyncpg.Record] = []
+    held = 0
+    async with conn.transaction(readonly=True):
+        async for row in conn.cursor(sql, prefetch=BATCH):
+            held += weigh(row)
+            if len(rows) == most or (rows and held > MAX_PAGE_BYTES):
+                return rows, True
+            rows.append(row)
+    return rows, False
 
 
 def weigh(row: asyncpg.Record) -> int:

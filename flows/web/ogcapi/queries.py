@@ -87,8 +87,10 @@ def _add_counts(scope: Scope, send: Send, counts: ResponseCounts) -> Send:
             headers = MutableHeaders(scope=message)
             headers["OGC-NumberMatched"] = str(counts.matched)
             headers["OGC-NumberReturned"] = str(counts.returned)
-            if counts.next_offset is not None:
-                url = Request(scope).url.include_query_params(offset=counts.next_offset)
+            if counts.after is not None:
+                url = (
+                    Request(scope).url.remove_query_params("offset").include_query_params(after=counts.after)
+                )
                 headers.append("Link", f'<{url}>; rel="next"')
         await send(message)
 

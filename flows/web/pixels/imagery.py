@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import numpy as np
@@ -40,6 +40,7 @@ from segwatch.flows.web.caching import (
     respond_with_tile,
 )
 from segwatch.flows.web.guards.access import bind_reader
+from segwatch.flows.web.guards.refusals import REFUSALS, describe_refusals
 from segwatch.flows.web.pixels import decoding
 from segwatch.flows.web.pixels.chips import CHIP_PX, MAX_CHIP_M, make_chip_grid
 from segwatch.flows.web.pixels.renders import RenderPool
@@ -125,6 +126,14 @@ class ChipRequest:
         return Point(self.lon, self.lat)
 
 
+_PICTURES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A picture",
+        "content": {f"image/{one}": {} for one in ("png", "jpeg", "webp", "jp2", "tiff")},
+    },
+    **REFUSALS,
+    **describe_refusals(502),
+}
 _Wanted = TileRequest | ChipRequest
 
 
@@ -240,8 +249,8 @@ def make_router(
     """
     routes, tiles = APIRouter(), SceneTiles(engine, credentials, hosts)
 
-    @routes.get("/tiles/{tileMatrixSetId}/{z}/{x}/{y}", response_class=Response)
-    @routes.get("/tiles/{tileMatrixSetId}/{z}/{x}/{y}.{format}", response_class=Response)
+    @routes.get("/tiles/{tileMatrixSetId}/{z}/{x}/{y}", response_class=Response, responses=_PICTURES)
+    @routes.get("/tiles/{tileMatrixSetId}/{z}/{x}/{y}.{format}", response_class=Response, responses=_PICTURES)
     async def tile(
         request: Request,
         tileMatrixSetId: _Grid,
@@ -255,7 +264,7 @@ def make_router(
         wanted = TileRequest(tileMatrixSetId, place, min(tilesize, _MAX_TILE_PX), format)
         return await tiles.respond(request, watch, scene, wanted)
 
-    @routes.get("/chips/{scene}.png", response_class=Response)
+    @routes.get("/chips/{scene}.png", response_class=Response, responses=_PICTURES)
     async def chip(
         request: Request,
         scene: UUID,

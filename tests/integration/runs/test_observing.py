@@ -163,6 +163,22 @@ def test_where_runs_segment_themselves_waiting_scenes_get_an_observe_run(
         client.delete_flow_run(run.id)
 
 
+def test_an_announced_watch_gets_an_observe_run(server: Server, worker: Engine) -> None:
+    """The web server leaves a request; the next track run has the watch searched."""
+    with get_client(sync_client=True) as client:
+        with worker.begin() as conn:
+            watches.apply(conn, lakes("http://127.0.0.1:9/"))
+            conn.execute(
+                text("INSERT INTO segwatch.discovery_request (watch_name, item_id) VALUES ('lakes', 'a')")
+            )
+        before = {one.id for one in server.runs("observe/observe", watch="lakes")}
+        assert track.fn()["announced"] == ["lakes"]
+        assert "announced" not in track.fn(), "one at a time"
+        (run,) = [one for one in server.runs("observe/observe", watch="lakes") if one.id not in before]
+        assert run.work_pool_name == "cpu"
+        client.delete_flow_run(run.id)
+
+
 def until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not holds():

@@ -25,7 +25,7 @@ from segwatch.db.tokens import Scope
 from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.errors import ConfigError
-from segwatch.flows.web import events
+from segwatch.flows.web import announcements, events
 from segwatch.flows.web import reviews as web_reviews
 from segwatch.flows.web.application import create_app
 from segwatch.flows.web.guards.rules import RULES, NoRoute, find_rule
@@ -77,6 +77,7 @@ def closed(database: Database, ledger: Ledger) -> Iterator[TestClient]:
     writing = {
         "reviews": web_reviews.ReviewIntake(ledger.engine),
         "events": events.EventIntake(ledger.engine),
+        "announcements": announcements.AnnouncementIntake(ledger.engine),
     }
     with serving(database, closed=True, **writing) as made:
         yield made
@@ -183,6 +184,8 @@ def test_a_token_sees_its_watches_through_every_window(
         "/api/alerts?watch=lakes",
         "/api/scenes?watch=lakes",
         "/api/unused?watch=lakes",
+        "/api/coverage?watch=lakes",
+        "/api/events",
         f"/api/tiles/0/0/0.mvt?watch=lakes&at={at}",
         "/feeds/lakes/atom.xml",
         f"/feeds/cap/{alert}.xml",
@@ -200,7 +203,8 @@ def test_a_token_sees_its_watches_through_every_window(
             .replace("watch lakes", "")
         )
         assert HIDDEN not in told.replace("watch=lakes", ""), one
-        assert "private" in answer.headers["cache-control"]
+        assert answer.headers["cache-control"].startswith(("private", "no-store")), one
+        assert "Authorization" in answer.headers["vary"] or answer.status_code == 404, one
     assert seen_by_all >= 12, "the windows show what there is"
     tile = f"/api/tiles/0/0/0.mvt?watch=lakes&at={at}"
     assert len(closed.get(tile, headers=few).content) < len(closed.get(tile, headers=all_).content)
@@ -257,6 +261,7 @@ def test_views_and_functions_hold_nothing_that_a_session_may_not_see(
         "objects_tile": "SELECT encode(watch.objects_tile('lakes', now(), 0, 0, 0), 'escape')",
         # what it says depends on an id that nobody can guess
         "access_token": "SELECT CAST(r AS text) FROM watch.access_token('x') r",
+        "use_access_token": "SELECT CAST(watch.use_access_token('x', 'y') AS text)",
     }
     assert set(functions) == set(calls), "a function of the schema watch that this test does not know"
     queries = [f"SELECT CAST(r AS text) FROM watch.{one} r" for one in relations] + list(calls.values())

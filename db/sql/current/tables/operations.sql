@@ -7,11 +7,20 @@ CREATE TABLE segwatch.access_token (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     expires_at TIMESTAMP WITH TIME ZONE,
     revoked_at TIMESTAMP WITH TIME ZONE,
+    last_used_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT access_token_pk PRIMARY KEY (id),
     CONSTRAINT access_token_digest CHECK (octet_length(digest) = 32)
 );
 
 CREATE UNIQUE INDEX access_token_name_ix ON segwatch.access_token (name) WHERE revoked_at IS NULL;
+
+CREATE TABLE segwatch.announcement (
+    id UUID NOT NULL,
+    received_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT announcement_pk PRIMARY KEY (id)
+);
+
+CREATE INDEX announcement_received_ix ON segwatch.announcement (received_at);
 
 CREATE TABLE segwatch.circuit (
     name TEXT NOT NULL,
@@ -32,6 +41,16 @@ CREATE TABLE segwatch.database_user (
     shows_names BOOLEAN NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT database_user_pk PRIMARY KEY (name)
+);
+
+CREATE TABLE segwatch.discovery_request (
+    watch_name TEXT NOT NULL,
+    requested_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    announcements INTEGER DEFAULT '1' NOT NULL,
+    item_id TEXT NOT NULL,
+    taken_until TIMESTAMP WITH TIME ZONE,
+    attempts INTEGER DEFAULT '0' NOT NULL,
+    CONSTRAINT discovery_request_pk PRIMARY KEY (watch_name)
 );
 
 CREATE TABLE segwatch.mutex (

@@ -1,0 +1,45 @@
+"""Events as readers see them, in their newest revision."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from segwatch.db.analyst.cursors import read_cursor, write_cursor
+from segwatch.db.analyst.rows import Rows, choose_bounds, fetch_rows
+
+_PAGE = text(
+    """
+    SELECT e.event_id, e.source, e.external_id, e.kind, e.title, e.occurred_at, e.ended_at, e.level, e.magnitude,
+           e.magnitude_unit, e.population, e.cancelled, e.link, e.recorded_at,
+           ST_XMin(e.geom) AS west, ST_YMin(e.geom) AS south, ST_XMax(e.geom) AS east, ST_YMax(e.geom) AS north,
+           ST_XMin(ST_ShiftLongitude(e.geom)) AS west_to_360, ST_XMax(ST_ShiftLongitude(e.geom)) AS east_to_360
+    FROM watch.events e
+    WHERE (CAST(:kind AS text) IS NULL OR e.kind = CAST(:kind AS text))
+      AND (e.recorded_at, e.event_id) < (CAST(:at AS timestamptz), CAST(:id AS uuid))
+    ORDER BY e.recorded_at DESC, e.event_id DESC LIMIT :limit
+    """
+)
+
+
+def list_events(
+    conn: Connection, limit: int, *, kind: str | None = None, after: str | None = None
+) -> tuple[Rows, str | None]:
+    """List events with their bounds, the last recorded first, and the cursor of the next page.
+
+    Parameters
+    ----------
+    kind
+        Only events of this kind; None = all.
+    after
+        Cursor that the page before returned; None = the first page.
+
+    Raises
+    ------
+    segwatch.db.errors.InvalidCursor
+        ``after`` is no cursor.
+    """
+    moment, identity = read_cursor(after)
+    rows = fetch_rows(conn, _PAGE, kind=kind, at=moment, id=identity, limit=limit)
+    last = rows[-1] if len(rows) == limit else None
+    following = None if last is None else write_cursor(last["recorded_at"], last["event_id"])
+    return [choose_bounds(row) for row in rows], following

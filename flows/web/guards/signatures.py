@@ -1,0 +1,28 @@
+"""Signatures of Standard Webhooks (https://www.standardwebhooks.com) on requests that come in.
+
+A signature covers id, time and body; a message that is more than five minutes old or ahead is refused.
+"""
+
+from __future__ import annotations
+
+from fastapi import HTTPException, Request
+from pydantic import SecretStr
+from standardwebhooks import Webhook
+from standardwebhooks.webhooks import WebhookVerificationError
+
+
+def require_signature(request: Request, body: bytes, secret: SecretStr | None) -> None:
+    """Check that a request is signed with a secret.
+
+    Raises
+    ------
+    fastapi.HTTPException
+        401 if it is not, or if there is no secret, so that only tokens are accepted.
+    """
+    if secret is None:
+        raise HTTPException(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+    try:
+        Webhook(secret.get_secret_value()).verify(body, dict(request.headers), json_parse=False)
+    except (WebhookVerificationError, ValueError) as error:  # ValueError: invalid base64 or encoding
+        reason = str(error) if isinstance(error, WebhookVerificationError) else "Invalid Signature Headers"
+        raise HTTPException(401, f"not signed as a Standard Webhook: {reason}") from error
