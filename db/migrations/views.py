@@ -15,7 +15,8 @@ _DROPPED = {
     "0037": (
         "DROP VIEW IF EXISTS watch.object_history",
         "DROP FUNCTION IF EXISTS watch.objects_as_of(timestamptz, timestamptz)",
-    )
+    ),
+    "0040": ("DROP FUNCTION IF EXISTS watch.objects_as_of(timestamptz, timestamptz, geometry)",),
 }
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql
 from segwatch.db.migrations import views
 
 revision = '0037'
-down_revision = '0032'
+down_revision = '0036'
 branch_labels = None
 depends_on = None
 

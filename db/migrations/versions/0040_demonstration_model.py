@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-from alembic import op
-
 from segwatch.db.migrations import views
 
 revision = '0040'
-down_revision = '0032'
+down_revision = '0037'
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    # CREATE OR REPLACE refuses another column
-    op.execute('DROP FUNCTION watch.objects_as_of(timestamptz, timestamptz)')
     views.apply(revision)
 
 

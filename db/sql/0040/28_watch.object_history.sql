@@ -1,16 +1,17 @@
+-- The columns are in the order in which people read them: a migration that adds one drops the view first.
 CREATE OR REPLACE VIEW watch.object_history AS
-SELECT t.track_id, p.watch, k.target, t.geom, t.area_m2, t.score, lower(t.valid) AS valid_from,
+SELECT t.row_id AS state_id, k.object_id, t.track_id, p.watch, k.target, lower(t.valid) AS valid_from,
        upper(t.valid) AS valid_to, lower(t.recorded) AS recorded_from, upper(t.recorded) AS recorded_to,
-       t.change, t.alive, p.observation_id, p.scene_id, p.item_hrefs, p.model, p.instruction_revision, k.object_id,
+       upper_inf(t.recorded) AND coalesce(f.valid && t.valid, false) AS in_force, t.alive, t.change,
        t.change IS NOT NULL AND EXISTS (
            SELECT 1 FROM segwatch.change c
            WHERE c.track_id = t.track_id AND c.observation_id = t.observation_id AND c.kind = t.change
              AND c.baseline) AS baseline,
+       t.area_m2, t.score, t.confidence, t.status, t.observations_for, t.observations_against,
        t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at,
-       upper_inf(t.recorded) AND coalesce(f.valid && t.valid, false) AS in_force,
-       t.confidence, t.status, t.observations_for, t.observations_against,
        segwatch.describe_accuracy(p.model, (SELECT a.words FROM segwatch.current_accuracy a
-                 WHERE a.series_id = k.series_id AND a.target = k.target)) AS accuracy
+                 WHERE a.series_id = k.series_id AND a.target = k.target)) AS accuracy,
+       p.observation_id, p.scene_id, p.item_hrefs, p.model, p.instruction_revision, t.geom
 FROM segwatch.held_state t
 JOIN segwatch.track k ON k.id = t.track_id
 JOIN segwatch.provenance p ON p.observation_id = t.observation_id
@@ -76,3 +77,5 @@ COMMENT ON COLUMN watch.object_history.observations_against IS
     'Number of observations so far that speak against it; null: not judged.';
 COMMENT ON COLUMN watch.object_history.accuracy IS
     'How accurate the map of this target by this model and instruction is, with 95 % intervals, from the newest assessment of the series; not assessed: nobody labelled a sample. Begins with "demonstration model" where the shipped model was used.';
+COMMENT ON COLUMN watch.object_history.state_id IS
+    'Key of the row. It stays as long as the row does: folding the same scenes again, or giving a verdict, leaves it alone.';

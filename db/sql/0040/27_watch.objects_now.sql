@@ -8,7 +8,8 @@ SELECT t.track_id, p.watch, p.instruction, k.target, t.geom, t.area_m2, t.score,
        segwatch.interpolate(t.confidence, a.raw, a.calibrated) AS confidence_calibrated,
        e.shadow_share, e.shadow_iou,
        segwatch.describe_accuracy(p.model, (SELECT a.words FROM segwatch.current_accuracy a
-                 WHERE a.series_id = k.series_id AND a.target = k.target)) AS accuracy
+                 WHERE a.series_id = k.series_id AND a.target = k.target)) AS accuracy,
+       lower(t.valid) AS valid_from, upper(t.valid) AS valid_to
 FROM segwatch.held_state t
 JOIN segwatch.track k ON k.id = t.track_id
 JOIN segwatch.provenance p ON p.observation_id = t.observation_id
@@ -98,3 +99,7 @@ COMMENT ON COLUMN watch.objects_now.shadow_iou IS
     'Intersection over union of the object with the detections of the shadow segmenter that it meets, in the observation that the row comes from, 0 to 1; null as shadow_share.';
 COMMENT ON COLUMN watch.objects_now.accuracy IS
     'How accurate the map of this target by this model and instruction is, with 95 % intervals, from the newest assessment of the series; not assessed: nobody labelled a sample. Begins with "demonstration model" where the shipped model was used.';
+COMMENT ON COLUMN watch.objects_now.valid_from IS
+    'Since when the object has been as it is here, UTC.';
+COMMENT ON COLUMN watch.objects_now.valid_to IS
+    'Until when, exclusive, UTC: always null, as it holds now.';
