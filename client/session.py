@@ -17,7 +17,6 @@ from segwatch.client import accuracies, areas, columns, frames
 from segwatch.client.arguments import BoxLike, TimeLike, parse_box, parse_id, parse_time
 from segwatch.client.errors import BadRequest, ConnectFailed, UnknownObject, UnknownWatch
 from segwatch.client.ledger import LedgerSource
-from segwatch.client.models import is_demonstration_model
 from segwatch.client.sources import PAGE_ROWS, Source
 from segwatch.client.web_api import WebSource
 from segwatch.db.analyst.pages import Condition, Moment, Query
@@ -26,6 +25,7 @@ from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.runtime import assemble
 from segwatch.flows.services import environment
+from segwatch.geo import identity
 from segwatch.geo.text.spelling import find_nearest
 
 if TYPE_CHECKING:
@@ -430,7 +430,7 @@ class Session:
             "watch": watch,
             "accuracy": _NOT_ASSESSED if words in ([], [_NOT_ASSESSED]) else "; ".join(words),
             "model": model,
-            "is_demonstration_model": is_demonstration_model(model),
+            "is_demonstration_model": identity.is_demonstration(model),
             "gsd_m": float(gsd_m),
         }
 

@@ -1,4 +1,4 @@
-"""Identity of catalogs and links. Pure: no network.
+"""Identity of catalogs, links and models. Pure: no network.
 
 STAC ids are unique only within one collection of one catalog. So the ledger identifies an item by its catalog first.
 """
@@ -11,9 +11,19 @@ from urllib.parse import urlsplit, urlunsplit
 from segwatch.geo.text.redaction import to_public_url
 from segwatch.geo.types.watch import Watch
 
+#: Names of the models that ship with segwatch to show how it works; they are not made for decisions.
+DEMONSTRATION_MODELS = ("segearth-r2-tiny",)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Paths of an API that stand for its root: its search, a collection, the items of a collection.
 _API_SUBPATH = re.compile(r"/(search|collections(/[^/]+(/items)?)?)$")
+
+
+def is_demonstration(model: str | None) -> bool:
+    """Return whether a model, by its name and version, is one that ships with segwatch, see ``DEMONSTRATION_MODELS``.
+
+    ``segwatch.is_demonstration`` in SQL answers the same.
+    """
+    return model is not None and model.partition("@")[0] in DEMONSTRATION_MODELS
 
 
 def identify_catalog(url: str, name: str = "") -> str:

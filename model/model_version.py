@@ -14,17 +14,6 @@ from segwatch.model.errors import CheckpointError
 SHIPPED_MODEL = Path(__file__).parent / "weights" / "tiny"
 
 
-_SHIPPED_NAME = "segearth-r2-tiny"
-
-
-def is_demonstration(version: str) -> bool:
-    """Return whether a model version is of the model that ships with the product, which is not made for decisions.
-
-    ``segwatch.is_demonstration`` in SQL says the same of stored versions, those that shipped earlier too.
-    """
-    return version.partition("@")[0] == _SHIPPED_NAME
-
-
 def resolve_model_folder(path_or_hub_id: str | None) -> Path:
     """Locate the folder of a checkpoint: the shipped model for None, else a folder or a hub id.
 

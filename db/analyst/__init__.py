@@ -52,7 +52,6 @@ from segwatch.db.analyst.deltas import (
 from segwatch.db.analyst.events import list_events
 from segwatch.db.analyst.exports import (
     CHANGE_COLUMNS,
-    DEMONSTRATION_MODELS,
     HISTORY_COLUMNS,
     OBJECT_COLUMNS,
     Selection,
@@ -84,7 +83,6 @@ from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_w
 
 __all__ = [
     "CHANGE_COLUMNS",
-    "DEMONSTRATION_MODELS",
     "DETECTION_COLUMNS",
     "HISTORY_COLUMNS",
     "OBJECT_COLUMNS",

@@ -16,11 +16,10 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Engine, TextClause, text
 
 from segwatch.db.codec import to_ewkb
+from segwatch.geo import identity
 
 #: Rows that are fetched together.
 _FETCHED = 500
-#: Models that ship with segwatch to show how it works; nobody assessed them for use.
-DEMONSTRATION_MODELS = ("segearth-r2-tiny",)
 #: ``infinity`` includes everything recorded, and the present.
 _NOW = "infinity"
 
@@ -44,7 +43,7 @@ class Selection:
             "watch": self.watch,
             "at": self.at or _NOW,
             "known": self.known_at or _NOW,
-            "demonstration": list(DEMONSTRATION_MODELS),
+            "demonstration": list(identity.DEMONSTRATION_MODELS),
             "bounds": None if self.bounds is None else to_ewkb(self.bounds),
         }
 

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from segwatch.flows.config.settings import FlowSettings
     from segwatch.flows.inference.trying import Trial
 
 _FORMATS = (".geojson", ".json", ".gpkg")
@@ -53,7 +52,7 @@ def try_(
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.inference import trying
-    from segwatch.flows.inference.segmenters import load_segmenter
+    from segwatch.flows.inference.segmenters import is_demonstration, load_segmenter
     from segwatch.geo.sources.local.bands import parse_bands
     from segwatch.geo.sources.local.pictures import encode_png
     from segwatch.geo.sources.local.registry import write_atomically
@@ -82,19 +81,14 @@ def try_(
         picture = to.with_suffix(".png")
         write_atomically(picture.absolute(), encode_png(trial.picture))
     if as_json:
-        print_json(_to_document(trial, to, picture, is_demonstration=_is_demonstration(settings)))
+        print_json(_to_document(trial, to, picture, is_demonstration=is_demonstration(settings)))
         return
     _print_trial(trial, to, picture)
-    if _is_demonstration(settings):
+    if is_demonstration(settings):
         say(
             "this is the shipped demonstration model: it shows how things work, and its polygons are no basis for "
             "decisions; a model of your own: SEGWATCH_MODEL_PATH"
         )
-
-
-def _is_demonstration(settings: FlowSettings) -> bool:
-    """Whether the model is the one that is shipped."""
-    return settings.segmenter is None and settings.model == "segearth-r2" and settings.model_path is None
 
 
 def _summarize(trial: Trial) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from segwatch.flows.export.places import MARKER, check_target, write_whole
 from segwatch.flows.export.schema import DETECTIONS, REVIEWED, Layer, make_schema
 from segwatch.flows.export.tables import Exported, Request, check_request, describe
 from segwatch.geo.antimeridian import compute_bounds
+from segwatch.geo.identity import is_demonstration
 
 STAC_VERSION = "1.1.0"
 PROCESSING = "https://stac-extensions.github.io/processing/v1.1.0/schema.json"
@@ -143,7 +144,7 @@ def _make_item(row: dict[str, Any], collection: str) -> Document:
     }
     if row["platform"]:
         properties["platform"] = row["platform"]
-    if row["model"].partition("@")[0] in analyst.DEMONSTRATION_MODELS:
+    if is_demonstration(row["model"]):
         properties["segwatch:model_mark"] = "demonstration model"
     links = [{"rel": "derived_from", "href": href, "type": _GEOJSON} for href in row["item_hrefs"] or ()]
     links.append({"rel": "derived_from", "href": f"./{_name_model(row['model'])}.json", "type": _GEOJSON})
@@ -188,7 +189,7 @@ def _make_model(model: str, collection: str, extent: _Extent, ground: BaseGeomet
         ],
         "segwatch:model_version": revision,
     }
-    if name in analyst.DEMONSTRATION_MODELS:
+    if is_demonstration(model):
         properties["segwatch:model_mark"] = "demonstration model"
     return _assemble(_name_model(model), collection, ground, properties, {}, [], [MLM])
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
+from segwatch.geo import identity
 from segwatch.geo.predictions import to_logits
 from segwatch.geo.types.segmentation import SegmentationRequest, TilePixels, TilePrediction
 from segwatch.model import model_version
@@ -252,7 +253,7 @@ def get_model_version(settings: FlowSettings) -> str:
 def is_demonstration(settings: FlowSettings) -> bool:
     """Return whether the configured segmenter is the model that ships with segwatch."""
     own = settings.segmenter is not None or settings.model == SAM3
-    return not own and model_version.is_demonstration(get_model_version(settings))
+    return not own and identity.is_demonstration(get_model_version(settings))
 
 
 def load_named(name: str, variable: str = "SEGWATCH_SEGMENTER") -> Segmenter:

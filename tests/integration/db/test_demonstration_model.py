@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from segwatch.db import analyst
 from segwatch.flows.cli import app
+from segwatch.geo import identity
 from segwatch.model import model_version
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, SceneContent, cells
@@ -47,7 +48,7 @@ def test_every_number_says_which_model_it_is_of(ledgers: Any, model: str, words:
         (listed,) = analyst.list_watches(conn)
     assert analyst.describe_accuracy(accuracy) == listed["accuracy"] == [words]
     assert analyst.describe_target(accuracy, None) == words
-    assert accuracy.is_demonstration == model_version.is_demonstration(model)
+    assert accuracy.is_demonstration == identity.is_demonstration(model)
 
 
 def test_a_disaster_run_with_it_is_asked_for(
