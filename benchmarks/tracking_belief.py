@@ -179,10 +179,18 @@ def _group_judgements(
 
 
 def is_decidable(world: World, views: Sequence[SceneView], change: TrueChange) -> bool:
-    """Return whether enough observations show at least half of the ground that a true change turned while it holds."""
-    ground, scenes = world.ground(change), world.count_holding(change)
-    after = views[change.scene : change.scene + scenes]
-    return sum(view.clear[ground].mean() >= 0.5 for view in after) > CLEAR_OBSERVATIONS
+    """Return whether observations showed a true change: one the state before it, enough the state after it.
+
+    They show it where at least half of the ground that it turned is clear, while the state holds. Without one before,
+    an appearance is baseline, and growth or loss belongs to what was seen first.
+    """
+    ground = world.ground(change)
+    first, end = world.find_span(change)
+    before, after = (
+        sum(view.clear[ground].mean() >= 0.5 for view in some)
+        for some in (views[first : change.scene], views[change.scene : end])
+    )
+    return bool(before > 0 and after > CLEAR_OBSERVATIONS)
 
 
 def count_clear(judgement: Judgement, raised: int, confirmed: int) -> int:

@@ -79,13 +79,17 @@ class World:
         turned[plot] = (self.labels[change.scene][plot] > 0) != (self.labels[change.scene - 1][plot] > 0)
         return turned
 
-    def count_holding(self, change: TrueChange) -> int:
-        """Count the scenes, from the change on, until its ground turns back or its object is gone."""
+    def find_span(self, change: TrueChange) -> tuple[int, int]:
+        """Return the first scene of the state before a change, and the scene in which the state after it ends.
+
+        A state ends where its ground turns, and the one after a change where its object goes, too.
+        """
         ground, place = self.ground(change), self.place(change)
-        covered = (self.labels[change.scene :, ground] > 0).mean(axis=1) >= 0.5
-        there = (self.labels[change.scene :, place] > 0).any(axis=1)
-        holds = (covered == covered[0]) & (there | (change.kind is ChangeKind.DISAPPEARED))
-        return len(holds) if holds.all() else int(np.argmin(holds))
+        covered = (self.labels[:, ground] > 0).mean(axis=1) >= 0.5
+        there = (self.labels[:, place] > 0).any(axis=1) | (change.kind is ChangeKind.DISAPPEARED)
+        before = covered[: change.scene][::-1] != covered[change.scene]
+        after = (covered[change.scene :] == covered[change.scene]) & there[change.scene :]
+        return change.scene - _count_run(before), change.scene + _count_run(after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +169,15 @@ def look(world: World, noise: Noise, seed: int) -> list[SceneView]:
     return views
 
 
+def _count_run(values: Mask) -> int:
+    """Count the values up to the first that is False."""
+    return len(values) if values.all() else int(np.argmin(values))
+
+
 def rasterize(geometry: BaseGeometry, shape: tuple[int, int]) -> Mask:
     """Return (H, W) the pixels of a world whose centres an EPSG:4326 geometry covers."""
-    grid = _grid(*shape)
-    projected = to_crs(geometry, grid.crs.proj)
-    return np.asarray(geometry_mask([projected], shape, grid.transform, invert=True))
+    projected = to_crs(geometry, choose_utm(Point(ORIGIN)))
+    return np.asarray(geometry_mask([projected], shape, _grid(*shape).transform, invert=True))
 
 
 def scene_of(when: datetime) -> int:

@@ -29,12 +29,12 @@ from segwatch.geo.tracking.belief_model import (
 )
 from segwatch.geo.tracking.holds import HELD, Holds
 from segwatch.geo.tracking.light import is_explained_by_light
+from segwatch.geo.tracking.overlay import measure
 from segwatch.geo.tracking.region_views import ShownGround
 from segwatch.geo.tracking.regions import (
     EXISTENCE,
     Transition,
     is_resolved,
-    measure,
 )
 from segwatch.geo.types.belief import (
     DEFAULT_CONFIDENCE,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segwatch.benchmarks import tracking_quality as quality
+from segwatch.benchmarks.tracking_belief import is_decidable
 from segwatch.benchmarks.tracking_rivals import (
     COME_AND_GO,
     KINDS,
@@ -194,3 +195,19 @@ def test_a_quick_run_gives_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(
         0 <= value <= 1 for name, value in figures.items() if "delay" not in name and name != "quality_worlds"
     )
+
+
+@pytest.mark.parametrize(
+    ("hidden", "decidable"), [((), True), ((3,), True), ((3, 4), False), ((5, 6), True), ((0, 1), False)]
+)
+def test_recall_counts_changes_that_were_seen_before_and_twice_after_while_they_held(
+    hidden: tuple[int, ...], decidable: bool
+) -> None:
+    """The object grows in scene 2, holds for four scenes, and shrinks back: what is seen from then on tells nothing."""
+    small, large = (2, 6), (2, 14)
+    labels = masks(small, small, large, large, large, large, small, small, small)
+    change = TrueChange(1, ChangeKind.GREW, 2)
+    world = World(labels, (change,), False)
+    assert world.ground(change).sum() == 8
+    assert world.find_span(change) == (0, 6)
+    assert is_decidable(world, views_of(labels, *hidden), change) is decidable

@@ -18,7 +18,8 @@ from segwatch.geo.antimeridian import split_at_antimeridian
 from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.belief_model import MAX_SCORE_FACTOR, Rates, find_score_bin
 from segwatch.geo.tracking.light import is_explained_by_light, measure_light
-from segwatch.geo.tracking.regions import bridge, is_explained_by_movement, is_resolved, measure
+from segwatch.geo.tracking.overlay import measure
+from segwatch.geo.tracking.regions import bridge, is_explained_by_movement, is_resolved
 from segwatch.geo.tracking.registration import estimate_shift
 from segwatch.geo.types.belief import (
     DEFAULT_CONFIDENCE,
