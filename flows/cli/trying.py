@@ -53,6 +53,7 @@ def try_(
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.inference import trying
     from segwatch.flows.inference.segmenters import is_demonstration, load_segmenter
+    from segwatch.flows.runtime.extras import require_extras
     from segwatch.geo.sources.local.bands import parse_bands
     from segwatch.geo.sources.local.pictures import encode_png
     from segwatch.geo.sources.local.registry import write_atomically
@@ -63,6 +64,8 @@ def try_(
             raise ConfigError(f"--out {to}: the file must end in {', '.join(_FORMATS)}")
         if not to.absolute().parent.is_dir():
             raise ConfigError(f"--out {to}: there is no folder {to.parent}; make it first")
+        if to.suffix.lower() == ".gpkg":
+            require_extras("writing a GeoPackage", "analysis")
         settings = load_settings()
         progress = Progress(
             TextColumn("  tiles"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
@@ -175,7 +178,6 @@ def _write_polygons(trial: Trial, instruction: str, to: Path) -> None:
 
 def _write_gpkg(rows: list[dict[str, Any]], geometries: list[Any], to: Path) -> None:
     import geopandas
-    import pyogrio  # noqa: F401 - says which extra is missing before anything is written
 
     columns = ("target", "score", "area_m2", "instruction", "model")
     frame = geopandas.GeoDataFrame(

@@ -130,7 +130,7 @@ def test_two_commands_lead_from_a_folder_to_tracked_polygons(newcomer: Newcomer)
     with _connect(newcomer.folder) as conn:
         # on land, and on the ground that the transparent pixels of one image hide
         asked = "SELECT acquired_at::date::text, answer FROM watch.why_not(15.0013, 46.0622, '2024-07-01', 'photos')"
-        answers = {row.acquired_at: row.answer for row in conn.execute(text(asked))}
+        answers = dict(tuple(row) for row in conn.execute(text(asked)))
     assert answers.pop("2024-05-31") in {"cloudy", "not imaged"}
     assert set(answers.values()) == {"nothing found"}
 

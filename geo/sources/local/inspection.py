@@ -306,8 +306,8 @@ def _compute_footprint(crs: CRS, transform: Affine, width: int, height: int) -> 
     rows = np.concatenate([zero, along, one, 1 - along]) * height
     lons, lats = _project(crs, transform, cols, rows)
     lons = (lons + 180) % 360 - 180 if np.abs(lons).max() > 180 else lons
-    ring = orient(Polygon(np.round(np.column_stack([lons, lats]), 8)).simplify(_SAME_DEGREES))
-    footprint = split_at_antimeridian(ring)
+    ring = orient(Polygon(np.round(np.column_stack([lons, lats]), 8)))
+    footprint = split_at_antimeridian(ring.simplify(_SAME_DEGREES))
     if footprint.is_empty or not footprint.area:
         raise UnusableFile("it covers no ground")
     return footprint

@@ -62,7 +62,7 @@ def scan(roots: Sequence[Root]) -> list[FoundFile]:
     UnusableFile
         There are too many.
     """
-    found = []
+    found: list[FoundFile] = []
     for root in roots:
         for below in sorted(_walk(root.path)) if root.path.is_dir() else [""]:
             if len(found) >= MAX_FILES:

@@ -85,7 +85,7 @@ def make_item(
         item.assets[ASSET] = pystac.Asset(
             read.path.as_uri(), "converted for reading", None, _TIFF, ["data"], _locate(read)
         )
-    document = item.to_dict(include_self_link=False, transform_hrefs=False)
+    document: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     for rel in ("root", "parent"):
         document["links"].append({"rel": rel, "href": "../collection.json", "type": "application/json"})
     return document
