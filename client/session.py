@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -309,8 +309,8 @@ class Session:
         """
         self._require_watch(watch)
         made = accuracies.make_table(self._source.read_accuracy(watch))
-        facts: dict[Hashable | None, Any] = {**self._gather_facts(columns.DETECTIONS, watch)}
-        made.attrs = {**facts, "units": dict(accuracies.UNITS)}
+        made.attrs.update(self._gather_facts(columns.DETECTIONS, watch))
+        made.attrs["units"] = dict(accuracies.UNITS)
         return made
 
     # -- imagery -----------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ _TOGETHER = (
     "tests/acceptance/test_readme.py",
     "tests/acceptance/test_two_stacks.py",
     "tests/acceptance/",
+    "tests/integration/client/",
     "tests/integration/runs/",
 )
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nbformat
+import nbformat as _nbformat
 import pytest
 from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat import v4 as _v4
 
 from tests.integration.client.conftest import Ground
 from tests.support.paths import ROOT
 
+nbformat: Any = _nbformat  # not typed
+v4: Any = _v4
 NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
 
 
@@ -47,8 +49,8 @@ def test_they_run(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def _run(folder: Path) -> dict[str, list[Any]]:
     """Run every notebook; returns the outputs of each."""
     books = {file.stem: nbformat.read(file, as_version=4) for file in NOTEBOOKS}
-    cells = [cell for book in books.values() for cell in (*book.cells, new_code_cell("%reset -f"))]
-    whole = new_notebook(cells=cells)
+    cells = [cell for book in books.values() for cell in (*book.cells, v4.new_code_cell("%reset -f"))]
+    whole = v4.new_notebook(cells=cells)
     NotebookClient(
         whole, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     ).execute()

@@ -31,14 +31,20 @@ RENAMED = {
 }
 #: Refuses the imports named in the environment, as in an installation without them.
 SITE = """
-import os, sys
+import importlib.util, os, sys
+
+def is_refused(name):
+    return name.partition(".")[0] in os.environ["REFUSED"].split()
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in os.environ["REFUSED"].split():
+        if is_refused(name):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Refuse())
+find_spec = importlib.util.find_spec
+# libraries ask whether a module is there
+importlib.util.find_spec = lambda name, package=None: None if is_refused(name) else find_spec(name, package)
 """
 IMPORT_ALL = """
 import importlib, pkgutil, segwatch.client, segwatch.db, segwatch.flows, segwatch.geo
