@@ -239,6 +239,7 @@ def test_features_of_the_analyst_views(mapped: str) -> None:
             "watches",
             "detections",
             "shadow_differences",
+            "admin_areas",
         )
     }
     found = httpx.get(f"{mapped}/ogc/collections/watch.objects_now/items", params={"watch": "mapped"}).json()
