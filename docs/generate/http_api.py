@@ -15,11 +15,11 @@ _INTRODUCTION = """# HTTP API
 
 `segwatch serve` answers these paths. `/openapi.json` is the OpenAPI document of the JSON API, `/ogc/api` the one of OGC
 API, `/asyncapi.json` the AsyncAPI document of messages. [Use the API](../how-to/use-the-api.md) has examples. *Who* is
-the scope that a token needs when the server asks for tokens (see [access](../how-to/access.md)). Which scope a path needs
-is decided in `flows/web/guards/rules.py`; a path that is missing there gets 404.
+the scope that a token needs when the server asks for tokens (see [access](../how-to/access.md)). Which scope a path
+needs is decided in `flows/web/guards/rules.py`; a path that is missing there gets 404.
 
-Errors are problem details (RFC 9457, `application/problem+json`). Every client and every token has a rate limit (429 with
-`Retry-After`). A server that is busy or whose database does not answer gives 503 with `Retry-After`.
+Errors are problem details (RFC 9457, `application/problem+json`). Every client and every token has a rate limit (429
+with `Retry-After`). A server that is busy or whose database does not answer gives 503 with `Retry-After`.
 
 """
 _OGC = """

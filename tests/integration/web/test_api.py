@@ -14,6 +14,7 @@ import pytest
 import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
+from pydantic import BaseModel
 from sqlalchemy import text
 
 from segwatch.db import events as event_rows
@@ -62,7 +63,7 @@ def told(ledger: Ledger) -> Ledger:
 
 
 def make_options(ledger: Ledger, **more: Any) -> ServerOptions:
-    intakes = {
+    intakes: dict[str, Any] = {
         "reviews": web_reviews.ReviewIntake(ledger.engine),
         "events": events.EventIntake(ledger.engine),
     }
@@ -121,7 +122,7 @@ def check_answers(operation: Any, token: dict[str, str], seen: set[int]) -> None
     check()
 
 
-MODELS = {
+MODELS: dict[str, tuple[Any, type[BaseModel]]] = {
     "/api/watches": (list, schemas.WatchSummary),
     "/api/scenes?watch=lakes": (list, schemas.SceneSummary),
     "/api/alerts?watch=lakes": (list, schemas.AlertRow),

@@ -438,7 +438,7 @@ def test_every_feature_is_found_by_its_id(client: TestClient, ledger: Ledger) ->
 
 EMPTY = {
     "reviews", "shadow_differences", "shadow_comparisons", "presence", "alert_corrections", "accuracy", "assessments",
-    "calibrations", "upgrades", "events",
+    "calibrations", "upgrades", "events", "evidence",
 }  # fmt: skip
 
 
