@@ -18,7 +18,7 @@ from segwatch.flows.config.settings.model import ModelSettings
 from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.config.settings.workers import WorkerSettings
 from segwatch.flows.errors import ConfigError
-from segwatch.geo.sources.http import egress
+from segwatch.geo.sources.http import ip_addresses
 from segwatch.geo.text.spelling import describe_errors
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def load_settings(**given: Any) -> FlowSettings:
     try:
         settings = FlowSettings(**given)
         # HTTP clients read the permitted addresses from there
-        egress.allow_addresses(settings.permitted_addresses)
+        ip_addresses.allow_addresses(settings.permitted_addresses)
         return settings
     except ValidationError as error:
         raise ConfigError(
