@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-import skimage
 from numpy.typing import NDArray
 from pyproj import CRS, Proj, Transformer
 
@@ -188,7 +187,10 @@ def _align(
 def _find_whole_pixels(fixed: Floats, fixed_mask: Mask, moving: Floats, moving_mask: Mask) -> Floats:
     if not (fixed[fixed_mask].any() and moving[moving_mask].any()):
         return np.zeros(2)
-    shift, _, _ = skimage.registration.phase_cross_correlation(  # type: ignore[no-untyped-call]
+    # most runs have no chip to register
+    from skimage.registration import phase_cross_correlation
+
+    shift, _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
         fixed, moving, reference_mask=fixed_mask, moving_mask=moving_mask, overlap_ratio=0.5
     )
     whole = np.asarray(shift, float)
