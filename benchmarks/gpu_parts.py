@@ -137,6 +137,8 @@ def measure_compile(options: argparse.Namespace, figures: Figures) -> None:
     """Measure torch.compile against eager, and compare their masks."""
     from segwatch.benchmarks import model
 
+    # after sizes that differ from those compiled before, torch would trace with symbolic sizes, which takes minutes
+    torch.compiler.reset()
     place = pretrained.resolve_device(options.device)
     made, words, config = _make_random(options, place)
     image, asked = model._image(config.image_size), model._questions(4)

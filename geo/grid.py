@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from affine import Affine
-from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import compute_bounds, compute_width
 from segwatch.geo.crs import choose_utm, to_crs
 from segwatch.geo.errors import AreaError
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 #: Beyond this many metres a side, one projected grid distorts too much; larger areas need several watches.
 MAX_SIDE_M = 500_000.0
@@ -41,6 +44,9 @@ def make_grid(area: BaseGeometry, gsd_m: float) -> GeoBox:
     AreaError
         The area is longer than 500 km on a side, or surrounds a pole.
     """
+    # with it comes dask, which what only tracks or delivers need not load
+    from odc.geo.geobox import GeoBox
+
     crs = choose_utm(area)
     left, bottom, right, top = to_crs(area.segmentize(0.05), crs).bounds
     side = max(right - left, top - bottom)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 #: Each round of mirroring fills about as much again as there is.
 _MAX_ROUNDS = 8
@@ -48,7 +48,7 @@ def fill_by_mirroring(rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArr
 
 def _find_nearest(known: NDArray[np.bool_]) -> NDArray[np.intp]:
     """(2, h, w) row and column of the nearest known pixel of each pixel."""
-    found: NDArray[np.intp] = ndimage.distance_transform_edt(
+    found: NDArray[np.intp] = scipy.ndimage.distance_transform_edt(
         ~known, return_distances=False, return_indices=True
     )
     return found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from rasterio.features import shapes
-from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from shapely.geometry import MultiPolygon, Polygon
@@ -22,6 +22,9 @@ from segwatch.geo.area import compute_area_m2, extract_polygons
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import get_crs
 from segwatch.geo.types.tracking import Detection
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 #: Edges are split to at most this many pixels before reprojection, so that straight pixel edges keep their place.
 _MAX_EDGE_PX = 64
@@ -83,7 +86,7 @@ class Tracer:
     """
 
     def __init__(self, width: int, connectivity: int = 4, *, row: int = 0, col: int = 0) -> None:
-        self._structure = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
+        self._structure = scipy.ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
         self._reach = (0,) if connectivity == 4 else (-1, 0, 1)
         self._row, self._col = row, col
         self._open: list[_Growing] = []
@@ -134,15 +137,15 @@ class Tracer:
     def _label(self, mask: NDArray[np.bool_], instances: NDArray[np.int32] | None) -> tuple[_Labels, int]:
         """Label the connected regions of pixels of one instance from 1; returns their number, too."""
         if instances is None or not instances.any():
-            labels, count = ndimage.label(mask, self._structure)
+            labels, count = scipy.ndimage.label(mask, self._structure)
             return labels.astype(np.int32, copy=False), int(count)
         labels, count = np.zeros(mask.shape, np.int32), 0
         found, compact = np.unique(np.where(mask, instances, -1), return_inverse=True)
         compact = compact.reshape(mask.shape) + 1
-        for at, window in enumerate(ndimage.find_objects(compact)):
+        for at, window in enumerate(scipy.ndimage.find_objects(compact)):
             if window is None or found[at] < 0:
                 continue
-            part, more = ndimage.label(compact[window] == at + 1, self._structure)
+            part, more = scipy.ndimage.label(compact[window] == at + 1, self._structure)
             within = part > 0
             labels[window][within] = part[within] + count
             count += int(more)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from segwatch.geo.types.segmentation import TilePrediction
 
@@ -60,8 +60,8 @@ def complete_instances(instances: NDArray[np.int32], inside: NDArray[np.bool_]) 
     found: NDArray[np.int32] = np.where(inside, instances, 0).astype(np.int32)
     if not found.any() or (found[inside] > 0).all():
         return found
-    regions, _ = ndimage.label(inside)
-    rows, cols = ndimage.distance_transform_edt(found == 0, return_distances=False, return_indices=True)
+    regions, _ = scipy.ndimage.label(inside)
+    rows, cols = scipy.ndimage.distance_transform_edt(found == 0, return_distances=False, return_indices=True)
     same = inside & (regions[rows, cols] == regions)
     completed: NDArray[np.int32] = np.where(same, found[rows, cols], found)
     return completed

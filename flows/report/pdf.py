@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-
-from fpdf import FPDF
+from typing import TYPE_CHECKING
 
 from segwatch.flows.report import reliability
 from segwatch.flows.report.formats import (
@@ -20,6 +19,9 @@ from segwatch.geo.text.beliefs import describe_belief
 from segwatch.geo.text.opinions import describe_agreement, describe_change_evidence
 from segwatch.geo.text.storable import shorten
 
+if TYPE_CHECKING:
+    from fpdf import FPDF
+
 #: A table row must fit on a page.
 _MAX_CELL_CHARS = 300
 _MAX_NAMES = 5
@@ -30,6 +32,9 @@ _MAX_NAME_CHARS = 80
 
 def render_pdf(situation: Situation) -> bytes:
     """Render the report on A4: long reasons and item lists are cut, characters beyond Latin-1 become ``?``."""
+    # most processes write no PDF, and it takes longer to import than it takes them to read their settings
+    from fpdf import FPDF
+
     pdf = FPDF(format="A4")
     pdf.set_title(_to_latin(f"{situation.watch}: situation"))
     pdf.set_auto_page_break(auto=True, margin=15)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
@@ -22,6 +22,9 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.geo.crs import to_crs
 from segwatch.geo.spectral.indices import BY_NAME, NO_VALUE, SpectralIndex
 from segwatch.geo.types.evidence import IndexCells
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 #: Cells of an observation; with four indices, at most 2 MB before compression. Larger areas get larger cells.
 MAX_CELLS = 262_144

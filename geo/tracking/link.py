@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -133,6 +132,9 @@ def group_pairs(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]
 
 def assign_one_to_one(overlap_m2: NDArray[np.float64]) -> list[tuple[int, int]]:
     """Assign rows to columns one to one with the largest total overlap; return the (row, column) pairs that overlap."""
+    # only crossings of several objects and detections need it, and it takes a quarter of a second to import
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(overlap_m2, maximize=True)
     return [
         (int(row), int(column))

@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from pyproj import CRS, Proj, Transformer
-from scipy import ndimage
-from skimage.registration import phase_cross_correlation
 
 from segwatch.geo.types.belief import Shift
 from segwatch.geo.types.chips import CELL_PX, Cell, Chip, ReferenceChip
@@ -149,11 +148,11 @@ def _compare(chip: Chip, reference: ReferenceChip) -> _Vote | None:
 
 def _normalise(grey: NDArray[np.uint8], clear: Mask) -> Floats:
     """Subtract the local mean of the clear pixels and divide by their local spread; 0 elsewhere."""
-    weight = ndimage.gaussian_filter(clear.astype(float), _SMOOTHING_PX)
-    mean = ndimage.gaussian_filter(np.where(clear, grey, 0.0), _SMOOTHING_PX) / np.maximum(weight, 1e-6)
+    weight = scipy.ndimage.gaussian_filter(clear.astype(float), _SMOOTHING_PX)
+    mean = scipy.ndimage.gaussian_filter(np.where(clear, grey, 0.0), _SMOOTHING_PX) / np.maximum(weight, 1e-6)
     detail = np.where(clear, grey - mean, 0.0)
-    wider = ndimage.gaussian_filter(clear.astype(float), 2 * _SMOOTHING_PX)
-    power = ndimage.gaussian_filter(detail**2, 2 * _SMOOTHING_PX) / np.maximum(wider, 1e-6)
+    wider = scipy.ndimage.gaussian_filter(clear.astype(float), 2 * _SMOOTHING_PX)
+    power = scipy.ndimage.gaussian_filter(detail**2, 2 * _SMOOTHING_PX) / np.maximum(wider, 1e-6)
     # noise on water and other flat ground is not amplified
     least = max(1.0, 0.5 * math.sqrt(float((detail**2).sum()) / max(1, int(clear.sum()))))
     return np.asarray(detail / np.maximum(np.sqrt(power), least))
@@ -165,9 +164,11 @@ def _align(
     """Displacement (down, right) in pixels that moves ``moving`` onto ``fixed``, and their correlation then."""
     shift = _find_whole_pixels(fixed, fixed_mask, moving, moving_mask)
     for _ in range(_MAX_ROUNDS):
-        moved = ndimage.shift(moving, shift, order=3, mode="constant")
-        moved_mask = ndimage.shift(moving_mask.astype(np.float32), shift, order=1, mode="constant") > 0.999
-        common = ndimage.binary_erosion(fixed_mask & moved_mask, iterations=2)
+        moved = scipy.ndimage.shift(moving, shift, order=3, mode="constant")
+        moved_mask = (
+            scipy.ndimage.shift(moving_mask.astype(np.float32), shift, order=1, mode="constant") > 0.999
+        )
+        common = scipy.ndimage.binary_erosion(fixed_mask & moved_mask, iterations=2)
         if np.count_nonzero(common) < _MIN_PIXELS:
             return None
         step = _fit_step(fixed, moved, common)
@@ -186,6 +187,9 @@ def _align(
 def _find_whole_pixels(fixed: Floats, fixed_mask: Mask, moving: Floats, moving_mask: Mask) -> Floats:
     if not (fixed[fixed_mask].any() and moving[moving_mask].any()):
         return np.zeros(2)
+    # most runs have no chip to register
+    from skimage.registration import phase_cross_correlation
+
     shift, _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
         fixed, moving, reference_mask=fixed_mask, moving_mask=moving_mask, overlap_ratio=0.5
     )

@@ -19,7 +19,7 @@ LAKE, VIEWS = (
 
 @given(st.lists(st.sampled_from(VIEWS), min_size=1, max_size=5), st.randoms(use_true_random=False))
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -66,7 +66,7 @@ SWATHS = [(0, 0, 4, 8), (4, 0, 8, 8), (0, 0, 8, 4), (0, 4, 8, 8), (2, 2, 6, 6), 
     st.randoms(use_true_random=False),
 )
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -23,7 +23,7 @@ UNANSWERED = {"skipped", "failed", "misrendered", "rejected"}
 
 @given(st.lists(st.sampled_from(sorted(OUTCOMES)), min_size=1, max_size=6), st.randoms(use_true_random=False))
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

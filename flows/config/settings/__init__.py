@@ -18,7 +18,7 @@ from segwatch.flows.config.settings.model import ModelSettings
 from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.config.settings.workers import WorkerSettings
 from segwatch.flows.errors import ConfigError
-from segwatch.geo.sources.http import egress
+from segwatch.geo.sources.http import ip_addresses
 from segwatch.geo.sources.local import registry
 from segwatch.geo.text.spelling import describe_errors
 
@@ -64,7 +64,7 @@ def load_settings(**given: Any) -> FlowSettings:
     try:
         settings = FlowSettings(**given)
         # HTTP clients read the permitted addresses from there
-        egress.allow_addresses(settings.permitted_addresses)
+        ip_addresses.allow_addresses(settings.permitted_addresses)
         # and readers of local files where the home's sources are registered
         registry.use_home(settings.home)
         return settings

@@ -28,19 +28,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NameResolutionError
 
 from segwatch.geo.errors import AddressRefused
-from segwatch.geo.sources.http.ip_addresses import AllowedAddress, IPAddress, explain_refusal
+from segwatch.geo.sources.http.ip_addresses import PERMITTED, AllowedAddress, IPAddress, explain_refusal
 
 #: Connect timeout of one address while others remain to be tried.
 _CONNECT_SECONDS = 5.0
 #: Variables that choose the certificates to trust.
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-#: Addresses allowed by the operator in this process, see :func:`allow_addresses`.
-_PERMITTED: list[AllowedAddress] = []
-
-
-def allow_addresses(allowed: Iterable[AllowedAddress]) -> None:
-    """Allow connections of sources and feeds to these addresses, for this process."""
-    _PERMITTED[:] = allowed
 
 
 def select_allowed(
@@ -82,7 +75,7 @@ class _Backend(httpcore.NetworkBackend):
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
-        addresses = select_allowed(host, port, found, _PERMITTED, trusts_literals=True)
+        addresses = select_allowed(host, port, found, PERMITTED, trusts_literals=True)
         while True:
             address = addresses.pop(0)
             limit = _limit(timeout, bool(addresses))
@@ -188,7 +181,7 @@ def _connected(connection: HTTPConnection) -> socket.socket:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise NameResolutionError(connection.host, connection, error) from error
-    addresses = select_allowed(host, port, found, _PERMITTED, trusts_literals=True)
+    addresses = select_allowed(host, port, found, PERMITTED, trusts_literals=True)
     for address in addresses[:-1]:
         with contextlib.suppress(OSError):
             return _socket(connection, address)

@@ -16,7 +16,7 @@ port.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -42,6 +42,13 @@ _EMBEDDING_IPV4 = (
 _TEREDO = IPv6Network("2001::/32")
 _ISATAP = (0x00005EFE, 0x02005EFE)
 _MAX_PORT = 65535
+#: Addresses allowed by the operator in this process for sources and feeds, see :func:`allow_addresses`.
+PERMITTED: list[AllowedAddress] = []
+
+
+def allow_addresses(allowed: Iterable[AllowedAddress]) -> None:
+    """Allow connections of sources and feeds to these addresses, for this process."""
+    PERMITTED[:] = allowed
 
 
 @dataclass(frozen=True, slots=True)

