@@ -38,7 +38,16 @@ from segwatch.db.tables.second_opinion import (
     shadow_result,
     target_presence,
 )
-from segwatch.db.tables.watches import area, discovery, instruction, watch, watch_area, watch_head, watermark
+from segwatch.db.tables.watches import (
+    area,
+    discovery,
+    instruction,
+    watch,
+    watch_action,
+    watch_area,
+    watch_head,
+    watermark,
+)
 
 __all__ = [
     "SCHEMA",
@@ -89,6 +98,7 @@ __all__ = [
     "track_lineage",
     "track_state",
     "watch",
+    "watch_action",
     "watch_area",
     "watch_head",
     "watermark",
