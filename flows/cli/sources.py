@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from segwatch.flows.cli.console import Json, clear_errors, out, print_json, print_table
+from segwatch.flows.cli import completing
+from segwatch.flows.cli.console import (
+    Json,
+    clear_errors,
+    is_for_people,
+    out,
+    print_fields,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from segwatch.geo.sources.search.inspection import Finding
 
 #: Findings about what a catalog does not offer; all others are about files that do not fit the profile.
 _ABOUT_THE_CATALOG = {"search", "items", "paging", "assets", "profile"}
@@ -30,16 +42,21 @@ def list_(as_json: Json = False) -> None:
         print_json([asdict(one) for one in every])
         return
     cells = [
-        (one.name, f"{one.gsd_m:g} m", one.access.method if one.access is not None else "open", one.title)
+        (one.name, one.gsd_m, one.access.method if one.access is not None else "open", one.title)
         for one in every
     ]
-    print_table(("profile", "gsd", "access", "title"), cells)
+    print_table(("profile", "gsd m", "access", "title"), cells)
 
 
 @app.command()
 def show(
     profile: Annotated[
-        str, typer.Argument(metavar="PROFILE", help="Name of a profile, or path of a .toml file.")
+        str,
+        typer.Argument(
+            metavar="PROFILE",
+            help="Name of a profile, or path of a .toml file.",
+            autocompletion=completing.complete_profiles,
+        ),
     ],
     as_json: Json = False,
 ) -> None:
@@ -48,17 +65,18 @@ def show(
 
     with clear_errors():
         fields = asdict(profiles.load(profile))
-    if as_json:
-        print_json(fields)
-        return
-    for name, value in fields.items():
-        out.print(f"{name}: {value}", markup=False)
+    print_fields(fields, as_json=as_json)
 
 
 @app.command()
 def check(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A profile, or the address of a STAC catalog.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A profile, or the address of a STAC catalog.",
+            autocompletion=completing.complete_profiles,
+        ),
     ],
     profile: Annotated[
         str | None,
@@ -100,9 +118,19 @@ def check(
     if as_json:
         print_json([asdict(one) for one in findings])
     else:
-        for one in findings:
-            bad = "missing" if one.about in _ABOUT_THE_CATALOG else "wrong"
-            mark = "ok" if one.good else f"[red]{bad}[/red]"
-            out.print(f"{mark:8} {one.about}: {escape(one.says)}")
+        _print_findings(findings)
     if not all(one.good for one in findings):
         raise typer.Exit(1)
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    marked = [
+        ("ok" if one.good else "missing" if one.about in _ABOUT_THE_CATALOG else "wrong", one)
+        for one in findings
+    ]
+    if not is_for_people():
+        print_table(("result", "about", "says"), [(mark, one.about, one.says) for mark, one in marked])
+        return
+    for mark, one in marked:
+        shown = mark if one.good else f"[red]{mark}[/red]"
+        out.print(f"{shown:8} {one.about}: {escape(one.says)}")
