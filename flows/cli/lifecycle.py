@@ -28,8 +28,6 @@ from segwatch.flows.cli.console import (
 from segwatch.flows.cli.parsing import Box
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
-
     from segwatch.db.watch_actions import Acted
     from segwatch.geo.types.watch import Watch
 
@@ -166,12 +164,13 @@ def clone(
     Nothing is stored: look at the file, change it, and apply it. An existing file is never overwritten, unless it holds
     the same. Only you can read the file, because addresses of channels may contain secrets.
     """
+    from segwatch.db import watches
     from segwatch.flows.config import watch_writer
 
     with clear_errors():
         geometry = _read_area(area, bbox)
-        with open_engine() as engine:
-            original = _load_original(engine, watch)
+        with open_engine() as engine, engine.connect() as conn:
+            original = watches.load_current(conn, watch).watch
         file = destination or Path(f"{name}.yaml")
         text, notes = watch_writer.write_like(original, name=name, area=geometry)
         written = watch_writer.write_file(file, text)
@@ -196,13 +195,3 @@ def _read_area(area: Path | None, bbox: tuple[float, float, float, float] | None
     if bbox is not None:
         return to_box(bbox)
     return None if area is None else read_geometry_file(area)
-
-
-def _load_original(engine: Engine, watch: str) -> Watch:
-    from segwatch.db import watches
-
-    def load(conn: Connection) -> Watch:
-        return watches.load_current(conn, watch).watch
-
-    with engine.connect() as conn:
-        return load(conn)
