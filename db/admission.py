@@ -19,11 +19,16 @@ _MAX_RETRY_SECONDS = 3600.0
 #: An observation that lets another one probe first is tried again after this time.
 _BEHIND_SECONDS = 0.2
 
-#: Nobody holds it, its retry time has come, and no circuit that it needs is open or left alone by the worker.
+#: Its watch is not paused.
+IS_ACTIVE = """o.revision_id <> ALL (ARRAY(
+                SELECT v.id FROM segwatch.paused_watch p JOIN segwatch.watch v ON v.name = p.watch))"""
+#: Nobody holds it, its watch is not paused, its retry time has come, and no circuit that it needs is open or left alone
+#: by the worker.
 IS_FREE = f"""((o.state = 'pending' AND (o.not_before IS NULL OR o.not_before <= clock_timestamp()))
              OR (o.state = 'leased' AND o.lease_until < clock_timestamp()))
             AND NOT (o.circuits && CAST(:left_alone AS text[]))
-            AND NOT EXISTS (SELECT 1 FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND {IS_BLOCKED})"""  # noqa: S608
+            AND NOT EXISTS (SELECT 1 FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND {IS_BLOCKED})
+            AND {IS_ACTIVE}"""  # noqa: S608 - parts of this file
 #: Of all watches, or of one watch and more urgent ones.
 IS_ELIGIBLE = "(CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int))"
 

@@ -12,7 +12,10 @@ DbError
 ├── SchemaError          extensions, roles or migrations could not be put in place
 ├── CodecError           a stored definition cannot be read
 ├── NotFound             a watch, scene or observation is not in the ledger
-│   └── UnknownWatch     no watch has this name
+│   ├── UnknownWatch     no watch has this name
+│   └── IdNotFound       no id begins with these digits
+├── IdAmbiguous          several ids begin with these digits
+├── WatchRefused         a watch cannot be paused or resumed
 ├── LeaseLost            the lease expired, and another worker has the observation or has finished it
 ├── PublishConflict      an observation cannot be published in its present state
 ├── MayWrite             the role of a public server may do more than read
@@ -92,8 +95,23 @@ class NotFound(DbError):
 class UnknownWatch(NotFound):
     """No watch has this name."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no watch named {name!r} in the ledger; store it with: segwatch apply FILE")
+    def __init__(self, name: str, nearest: str | None = None) -> None:
+        hint = "" if nearest is None else f"; did you mean {nearest}? If not,"
+        super().__init__(
+            f"no watch named {name!r} in the ledger{hint or ';'} store it with: segwatch apply FILE"
+        )
+
+
+class IdNotFound(NotFound):
+    """No id begins with these digits."""
+
+
+class IdAmbiguous(DbError):
+    """Several ids begin with these digits; the message lists them."""
+
+
+class WatchRefused(DbError):
+    """A watch cannot be paused or resumed in its present state."""
 
 
 class InvalidCursor(DbError):

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
@@ -91,6 +92,7 @@ _FIRST_RECORDED = text(
     """
 )
 _NOW = text("SELECT clock_timestamp()")
+_NAME_OF = text("SELECT source, external_id FROM segwatch.event WHERE id = :id")
 _NAMES = text(
     """
     SELECT event_source, event_external_id, source, external_id, since
@@ -311,6 +313,12 @@ def list_events(conn: Connection, kind: str | None = None) -> list[dict[str, Any
         row["names"] = [f"{one.source}/{one.external_id}" for one in known_as]
         rows.append(row)
     return rows
+
+
+def read_name(conn: Connection, event_id: UUID) -> str:
+    """Read the name of the event that a stored revision is of: SOURCE/ID."""
+    row = conn.execute(_NAME_OF, {"id": event_id}).one()
+    return f"{row.source}/{row.external_id}"
 
 
 def load_events(conn: Connection) -> list[Event]:

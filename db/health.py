@@ -20,9 +20,11 @@ _WATCHES = text(
            CASE WHEN r.rejected > 0 AND NOT EXISTS (
                     SELECT 1 FROM segwatch.observation o JOIN segwatch.watch v ON v.id = o.revision_id
                     WHERE v.name = h.name AND v.definition -> 'profile' = w.definition -> 'profile')
-                THEN r.rejected ELSE 0 END AS only_rejected, r.reason AS rejected_because
+                THEN r.rejected ELSE 0 END AS only_rejected, r.reason AS rejected_because,
+           v.state, (SELECT max(t.acted_at) FROM segwatch.watch_action t WHERE t.watch_name = h.name) AS acted_at
     FROM segwatch.watch_head h
     JOIN segwatch.watch w ON w.id = h.revision_id
+    JOIN watch.watches v ON v.watch = h.name
     LEFT JOIN segwatch.discovery d ON d.watch_name = h.name
     CROSS JOIN LATERAL (
         SELECT count(*) AS rejected, max(r.reason) AS reason
@@ -90,6 +92,10 @@ class WatchHealth:
     """Rejected items of a watch that found no other items; 0 if it found any."""
     rejected_because: str | None = None
     """Reason of one of the current rejections."""
+    state: str = "active"
+    """active, paused, archived or ended."""
+    acted_at: datetime | None = None
+    """When somebody last paused, resumed or archived it, UTC."""
 
 
 @dataclass(frozen=True, slots=True)

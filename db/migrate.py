@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -29,6 +30,12 @@ _LOCK = text("LOCK TABLE segwatch.alembic_version IN SHARE ROW EXCLUSIVE MODE")
 #: Two sessions that prepare an empty database at once collide in the system catalogs; the second one tries again.
 _ATTEMPTS = 5
 _COLLISIONS = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateObject, psycopg.errors.DuplicateTable)
+_DATABASE_VERSIONS = text(
+    """
+    SELECT (SELECT version_num FROM segwatch.alembic_version) AS schema,
+           current_setting('server_version') AS postgresql, postgis_lib_version() AS postgis
+    """
+)
 _REVISION = text("SELECT version_num FROM segwatch.alembic_version")
 
 
@@ -98,6 +105,28 @@ def describe_state(url: str) -> str:
     finally:
         engine.dispose()
     return "up to date" if found == newest else f"at {found} instead of {newest}; run: segwatch db up"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseVersions:
+    """Versions of a database."""
+
+    schema: str
+    """Revision of its schema."""
+    postgresql: str
+    postgis: str
+
+
+def find_newest_revision() -> str:
+    """Find the revision of the schema that this code needs."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return str(ScriptDirectory.from_config(made).get_current_head())
+
+
+def read_versions(conn: Connection) -> DatabaseVersions:
+    """Read the versions of a database."""
+    return DatabaseVersions(*conn.execute(_DATABASE_VERSIONS).one())
 
 
 def _require(conn: Connection) -> None:

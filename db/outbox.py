@@ -172,6 +172,7 @@ _WAITING = text(
 )
 #: Withdrawn messages come back once their rule names the channel again. Messages that a delivered correction overtook
 #: do not. Alerts come back with their digest.
+_CHANNELS = text("SELECT DISTINCT channel FROM segwatch.delivery ORDER BY 1")
 _REPLAY = text(
     f"""
     WITH again AS (
@@ -369,6 +370,11 @@ def replay(conn: Connection, *, channel: str | None = None, alert_id: UUID | Non
     names = conn.execute(_REPLAY, {"channel": channel, "alert_id": alert_id}).scalars().all()
     conn.execute(_RESET_CHANNELS, {"names": sorted({*names, *([channel] if channel else ())})})
     return len(names)
+
+
+def list_channels(conn: Connection) -> list[str]:
+    """List the channels that messages were ever for, as rules name them."""
+    return list(conn.execute(_CHANNELS).scalars())
 
 
 def escalate(conn: Connection) -> int:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from segwatch.db import tables, watches
 from segwatch.db.errors import NotFound, TokenRefused
+from segwatch.geo.text.spelling import find_nearest
 
 PREFIX = "segwatch_"
 MAX_TOKEN = 200
@@ -153,7 +154,9 @@ def revoke(conn: Connection, name: str) -> None:
     table = tables.access_token
     ended = update(table).where(table.c.name == name, table.c.revoked_at.is_(None))
     if conn.execute(ended.values(revoked_at=text("clock_timestamp()"))).rowcount == 0:
-        raise NotFound(f"no token named {name!r}; see: segwatch token list")
+        near = find_nearest(name, [row["name"] for row in list_tokens(conn)])
+        hint = f"did you mean {near}? " if near else ""
+        raise NotFound(f"no token named {name!r}; {hint}see: segwatch token list")
 
 
 def find_token(conn: Connection, given: str) -> Token | None:

@@ -15,6 +15,7 @@ from segwatch.db.codec import dump_watch, load_watch, to_ewkb
 from segwatch.db.errors import UnknownWatch
 from segwatch.db.ids import make_id
 from segwatch.geo.text.redaction import to_public_url
+from segwatch.geo.text.spelling import find_nearest
 from segwatch.geo.types.watch import Instruction, Watch
 
 _MAY_READ_WATCHES = text("SELECT has_schema_privilege('segwatch', 'USAGE')")
@@ -158,7 +159,7 @@ def load_current(conn: Connection, name: str) -> StoredWatch:
     )
     row = conn.execute(query).first()
     if row is None:
-        raise UnknownWatch(name)
+        raise make_unknown(conn, name)
     return StoredWatch(row.id, load_watch(row.definition))
 
 
@@ -175,7 +176,12 @@ def require(conn: Connection, name: str) -> None:
     if not conn.execute(_MAY_READ_WATCHES).scalar_one():
         return
     if conn.execute(select(tables.watch_head.c.name).where(tables.watch_head.c.name == name)).first() is None:
-        raise UnknownWatch(name)
+        raise make_unknown(conn, name)
+
+
+def make_unknown(conn: Connection, name: str) -> UnknownWatch:
+    """Make the error about a name that no watch has, with the nearest one that a watch has."""
+    return UnknownWatch(name, find_nearest(name, list_names(conn)))
 
 
 def list_names(conn: Connection) -> list[str]:

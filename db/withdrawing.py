@@ -37,7 +37,7 @@ _WITHDRAW = text(
         SELECT DISTINCT w.name AS watch, a.rule, d.channel
         FROM segwatch.delivery d
         JOIN segwatch.alert a ON a.id = d.alert_id JOIN segwatch.watch w ON w.id = a.revision_id
-        WHERE d.state = 'pending'
+        WHERE d.state = 'pending' AND (CAST(:watch AS text) IS NULL OR w.name = :watch)
     ), removed AS (
         SELECT m.* FROM pending m
         WHERE NOT EXISTS (SELECT 1 FROM segwatch.watch_head h JOIN segwatch.watch w ON w.id = h.revision_id
@@ -100,8 +100,15 @@ def withdraw(conn: Connection) -> tuple[int, frozenset[UUID]]:
     tuple[int, frozenset[UUID]]
         Number of messages about alerts, and the ids of all withdrawn deliveries, digests included.
     """
-    alerts = frozenset(conn.execute(_WITHDRAW).scalars())
+    alerts = frozenset(conn.execute(_WITHDRAW, {"watch": None}).scalars())
     return len(alerts), alerts | frozenset(conn.execute(_WITHDRAW_DIGESTS).scalars())
+
+
+def withdraw_removed(conn: Connection, watch: str) -> int:
+    """Withdraw messages of one watch to channels that it no longer names; returns how many are about alerts."""
+    count = len(conn.execute(_WITHDRAW, {"watch": watch}).all())
+    conn.execute(_WITHDRAW_DIGESTS)
+    return count
 
 
 def withdraw_watch(conn: Connection, watch: str, reason: str) -> int:

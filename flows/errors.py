@@ -5,6 +5,7 @@ FlowError
 ├── SegmenterError      the segmenter could not be loaded, or fails on every tile
 ├── FeedError           no event feed could be read
 ├── SourceOut           scenes wait for a source whose circuit is open; a later run takes them up
+├── WatchPaused         the watch is paused; the message says since when, by whom and how to go on
 └── ServiceError        a local service did not start or stop
     └── PortLost        another program listens at the port that a service was to have
 """
@@ -35,6 +36,10 @@ class FeedError(FlowError):
 
 class SourceOut(FlowError):
     """Scenes wait for a source whose circuit is open; a later run takes them up."""
+
+
+class WatchPaused(FlowError):
+    """The watch is paused: it is not searched or predicted until somebody resumes it."""
 
 
 class ServiceError(FlowError):

@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from sqlalchemy import Engine
 
-from segwatch.db import ledger, runs, watches
+from segwatch.db import ledger, runs, watch_actions, watches
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.failures.outages import require_sources
 from segwatch.flows.inference import watch_models
@@ -40,11 +40,17 @@ def observe(watch: str, start: datetime | None = None, end: datetime | None = No
 
     Segmentation is a separate run on the gpu pool; if that is lost, another one replaces it, and pending work stays in
     the ledger. While one run observes the whole watch, a second one only takes over what a lost worker held; it ends as
-    Skipped and names the run that observes the watch.
+    Skipped and names the run that observes the watch. A run of a paused watch ends as Skipped, too.
     """
     settings = load_settings()
     with open_run_engine(settings) as engine:
         end_lost_runs(engine)
+        with engine.connect() as conn:
+            pause = watch_actions.find_pause(conn, watch)
+        if pause is not None:
+            return Completed(
+                name="Skipped", message=f"did nothing: {pause}", data={"observe": {"paused": str(pause)}}
+            )
         with engine.connect() as conn:
             stored = watches.load_current(conn, watch)
         # runs with a period of their own may run beside others

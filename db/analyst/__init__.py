@@ -79,7 +79,7 @@ from segwatch.db.analyst.observed import (
 from segwatch.db.analyst.rows import Rows
 from segwatch.db.analyst.shadows import count_observed as count_observed
 from segwatch.db.analyst.shadows import list_compared_objects, list_compared_scenes, list_differences
-from segwatch.db.analyst.watches import list_upgrades, list_watches, summarize_watches
+from segwatch.db.analyst.watches import list_upgrades, list_watches, read_watch, summarize_watches
 
 __all__ = [
     "CHANGE_COLUMNS",
@@ -143,6 +143,7 @@ __all__ = [
     "read_object_tile",
     "read_position",
     "read_snapshot",
+    "read_watch",
     "sum_changes",
     "summarize_watches",
 ]

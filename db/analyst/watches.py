@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, text
 
 from segwatch.db import watches
@@ -23,6 +25,8 @@ _WATCHES = text(
            count(*) FILTER (WHERE c.state = 'rejected') AS rejected,
            (SELECT w.min_polygon_m2 FROM watch.watches w WHERE w.watch = c.watch) AS min_polygon_m2,
            (SELECT w.min_change_m2 FROM watch.watches w WHERE w.watch = c.watch) AS min_change_m2,
+           (SELECT w.state FROM watch.watches w WHERE w.watch = c.watch) AS state,
+           (SELECT w.state_since FROM watch.watches w WHERE w.watch = c.watch) AS state_since,
            (SELECT count(*) FROM watch.objects_now n WHERE n.watch = c.watch) AS objects,
            (SELECT coalesce(sum(n.area_m2), 0) / 1e4 FROM watch.objects_now n WHERE n.watch = c.watch) AS hectares,
            ST_XMin(ST_Extent(c.geom)) AS west, ST_YMin(ST_Extent(c.geom)) AS south,
@@ -46,11 +50,22 @@ _SUMMARY = text(
               AND c.superseded_at IS NULL) AS rejected,
            (SELECT count(*) FROM watch.objects_now o WHERE o.watch = w.watch) AS objects,
            (SELECT coalesce(sum(o.area_m2), 0) FROM watch.objects_now o WHERE o.watch = w.watch) / 1e4 AS hectares,
-           (SELECT count(*) FROM watch.changes k WHERE k.watch = w.watch AND k.retracted_at IS NULL) AS changes,
+           (SELECT count(*) FROM watch.changes k WHERE k.watch = w.watch AND k.retracted_at IS NULL
+              AND NOT k.baseline AND k.status IS DISTINCT FROM 'refuted') AS changes,
            (SELECT count(*) FROM watch.alerts a WHERE a.watch = w.watch AND a.retracted_at IS NULL) AS alerts,
            (SELECT count(*) FROM watch.alerts a WHERE a.watch = w.watch AND a.retracted_at IS NULL
               AND a.delivered_at IS NOT NULL) AS delivered
     FROM (SELECT DISTINCT watch FROM watch.coverage) w ORDER BY w.watch
+    """
+)
+_WATCH = text(
+    """
+    SELECT w.watch, w.state, w.state_since, w.instruction, w.targets, w.profile, w.collection, w.catalog, w.gsd_m,
+           w.starts_at, w.ends_at, w.schedule, w.priority, w.min_polygon_m2, w.min_change_m2, w.min_change_ratio,
+           w.applied_at, w.watch_revision,
+           ST_Area(CAST(w.geom AS geography)) / 1e6 AS area_km2,
+           ARRAY[ST_XMin(w.geom), ST_YMin(w.geom), ST_XMax(w.geom), ST_YMax(w.geom)] AS bbox
+    FROM watch.watches w WHERE w.watch = :watch
     """
 )
 _UPGRADES = text(
@@ -71,8 +86,25 @@ def list_watches(conn: Connection) -> Rows:
     return [row | {"accuracy": describe_accuracy(read_accuracy(conn, row["watch"]))} for row in rows]
 
 
+def read_watch(conn: Connection, watch: str) -> dict[str, Any]:
+    """Read a watch as it is now, its area by its bounding box (degrees) and size.
+
+    Raises
+    ------
+    segwatch.db.errors.NotFound
+        No watch has this name.
+    """
+    rows = fetch_rows(conn, _WATCH, watch=watch)
+    if not rows:
+        raise watches.make_unknown(conn, watch)
+    return dict(rows[0])
+
+
 def summarize_watches(conn: Connection) -> Rows:
-    """Count, per watch, observations by outcome, objects, hectares, changes, and alerts raised and delivered."""
+    """Count, per watch, observations by outcome, objects, hectares, changes, and alerts raised and delivered.
+
+    What was there on ground seen for the first time is no change, and refuted changes are left out.
+    """
     return fetch_rows(conn, _SUMMARY)
 
 

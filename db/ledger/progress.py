@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from segwatch.db import admission
-from segwatch.db.admission import IS_ELIGIBLE, IS_FREE
+from segwatch.db.admission import IS_ACTIVE, IS_ELIGIBLE, IS_FREE
 
 _WAITING = text(
     f"""
@@ -31,6 +31,7 @@ _NEXT_ATTEMPT = text(
         FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND c.failures > 0) c
     WHERE o.state = 'pending' AND o.model_version = :model_version
       AND NOT (o.circuits && CAST(:left_alone AS text[]))
+      AND {IS_ACTIVE}
       AND {IS_ELIGIBLE}
     """  # noqa: S608 - parts of this file
 )

@@ -53,7 +53,16 @@ from segwatch.db.tables.summaries import (
     observed_by_week,
     reviewed_area,
 )
-from segwatch.db.tables.watches import area, discovery, instruction, watch, watch_area, watch_head, watermark
+from segwatch.db.tables.watches import (
+    area,
+    discovery,
+    instruction,
+    watch,
+    watch_action,
+    watch_area,
+    watch_head,
+    watermark,
+)
 
 __all__ = [
     "SCHEMA",
@@ -112,6 +121,7 @@ __all__ = [
     "track_lineage",
     "track_state",
     "watch",
+    "watch_action",
     "watch_area",
     "watch_head",
     "watermark",

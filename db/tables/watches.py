@@ -49,6 +49,19 @@ watch_area = Table(
     Column("narrowed", Boolean, nullable=False),
 )
 
+#: Who paused, resumed or archived a watch, and when; the last one is in force. Rows are only ever added.
+watch_action = Table(
+    "watch_action",
+    metadata,
+    Column("watch_name", Text, primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    string("action"),
+    string("person"),
+    string("note"),
+    time("acted_at", now=True),
+    CheckConstraint("action IN ('paused', 'resumed', 'archived')", name="watch_action_known"),
+)
+
 #: Outcome of the last search of a watch's catalog.
 discovery = Table(
     "discovery",

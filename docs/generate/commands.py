@@ -6,32 +6,58 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
 from docs.generate.markdown import NOTICE, code, file_of, table
-from segwatch.flows.cli import app
+from segwatch.flows.cli import tree
 
 _INTRODUCTION = """# Command line
 
 `segwatch COMMAND --help` shows the same text. `segwatch` finds the services of a demo in the folder `.segwatch` (or
-`SEGWATCH_HOME`) by itself. Where a command has `--json`, standard output holds one JSON document and messages go to
-standard error.
+`SEGWATCH_HOME`) by itself. [Use segwatch in scripts](../how-to/scripts.md) has examples that a test runs.
 
-Exit status: 0 = done, 1 = an error that the message explains, 2 = wrong arguments; a command says where it
-uses others.
+## Output
+
+| where | what |
+| --- | --- |
+| terminal | tables and sentences for people; ids are shown by their first digits |
+| pipe or file | tab-separated values with a header line: times in ISO 8601 (UTC), whole ids, no colours |
+| `--json` | one JSON document: an array for a list, an object for one thing; what is unknown is `null` |
+| standard error | progress, notes, warnings and errors; `NO_COLOR` turns its colours off |
+
+In tab-separated values, a tab, line break or backslash inside a value is written `\\t`, `\\n`, `\\r` or `\\\\`, and a
+further table of the same command follows after an empty line.
+
+## Exit status
+
+| status | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | failed, or something is wrong (`doctor`, `status`, `source check`); the message on standard error explains it |
+| 2 | wrong usage, or a question that nobody could be asked |
+| 3 | the database does not run (`db status`) |
+| 130, 143 | ended by Ctrl-C or SIGTERM |
+
+## What is written the same everywhere
+
+| value | form |
+| --- | --- |
+| times | `2026-03-01` or `2026-03-01T12:00Z`; UTC unless an offset such as `+02:00` is given |
+| ids | whole, or the first digits: at least four, and only one id may begin so |
+| bounding boxes | `--bbox -70.1,-33.5,-70.0,-33.4` or four words: west, south, east, north in degrees |
+| points | longitude, then latitude, in degrees |
+| to wait for a database | `segwatch --wait SECONDS COMMAND`; `run`, `respond` and `event` wait by themselves |
 
 """
 
 
 def page() -> str:
     """Return the page: a section for every command, groups in the order of the help."""
-    return NOTICE + _INTRODUCTION + "\n".join(_sections(typer.main.get_command(app), "segwatch"))
+    every = (_sections(tree.load(name), f"segwatch {name}") for name in tree.TREE)
+    return NOTICE + _INTRODUCTION + "\n".join(part for sections in every for part in sections)
 
 
 def _sections(command: Any, path: str) -> Iterator[str]:
     if below := getattr(command, "commands", {}):
-        if path != "segwatch":
-            yield f"## {path}\n\n{_help(command)}\n"
+        yield f"## {path}\n\n{_help(command)}\n"
         for name, one in below.items():
             yield from _sections(one, f"{path} {name}")
         return

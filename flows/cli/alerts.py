@@ -5,15 +5,16 @@ from __future__ import annotations
 import getpass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
+from segwatch.flows.cli import completing
 from segwatch.flows.cli.console import (
     By,
     Json,
     WatchName,
     clear_errors,
+    find_id,
     format_minute,
     open_engine,
     out,
@@ -28,7 +29,12 @@ app = typer.Typer(
 )
 
 AlertId = Annotated[
-    UUID, typer.Argument(metavar="ALERT", help="Id of the alert, from `segwatch alert list`.")
+    str,
+    typer.Argument(
+        metavar="ALERT",
+        help="Id of the alert, or its first digits, from `segwatch alert list`.",
+        autocompletion=completing.complete_alerts,
+    ),
 ]
 Note = Annotated[str, typer.Option("--note", help="Note that is stored with the mark.")]
 #: Ten years.
@@ -53,13 +59,24 @@ def list_(
         print_json(rows)
         return
     title = watch if len(rows) == count else f"{watch}: {len(rows)} of {count}, see --limit"
-    head = ("raised", "acquired", "what", "how sure", "rule", "hectares", "status", "delivery", "alert")
+    head = (
+        "alert",
+        "raised",
+        "acquired",
+        "what",
+        "how sure",
+        "rule",
+        "ha before",
+        "ha after",
+        "status",
+        "delivery",
+    )
     print_table(head, map(_to_cells, rows), title=title)
 
 
-def _to_cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _to_cells(row: dict[str, Any]) -> tuple[Any, ...]:
     what = f"{row['target']} {row['kind']}{' (retracted)' if row['retracted_at'] else ''}"
-    size = f"{row['before_m2'] / 1e4:.2f} -> {row['after_m2'] / 1e4:.2f}"
+    before, after = (round(row[name] / 1e4, 4) for name in ("before_m2", "after_m2"))
     status = row["status"] if row["status_by"] is None else f"{row['status']}, {row['status_by']}"
     sent = ", ".join(
         f"{row[name]} {word}"
@@ -70,16 +87,15 @@ def _to_cells(row: dict[str, Any]) -> tuple[str, ...]:
         )
         if row[name]
     )
-    raised, acquired = format_minute(row["created_at"]), format_minute(row["valid_at"])
-    alert = str(row["alert_id"])
     sure = describe_belief(row, status="change_status")
-    return raised, acquired, what, sure, row["rule"], size, status, sent or "done", alert
+    raised, acquired = row["created_at"], row["valid_at"]
+    return row["alert_id"], raised, acquired, what, sure, row["rule"], before, after, status, sent or "done"
 
 
 @app.command()
-def ack(alert: AlertId, note: Note = "", by: By = None) -> None:
+def ack(alert: AlertId, note: Note = "", by: By = None, as_json: Json = False) -> None:
     """Acknowledge an alert: somebody is taking care of it."""
-    _mark(alert, "acknowledged", note, by)
+    _mark(alert, "acknowledged", note, by, as_json=as_json)
 
 
 @app.command()
@@ -90,40 +106,65 @@ def snooze(
     ] = 24.0,
     note: Note = "",
     by: By = None,
+    as_json: Json = False,
 ) -> None:
     """Hold back messages about an alert's object for some hours; they are sent afterwards, in order."""
-    _mark(alert, "snoozed", note, by, datetime.now(UTC) + timedelta(hours=hours))
+    _mark(alert, "snoozed", note, by, datetime.now(UTC) + timedelta(hours=hours), as_json=as_json)
 
 
 @app.command()
-def resolve(alert: AlertId, note: Note = "", by: By = None) -> None:
+def resolve(alert: AlertId, note: Note = "", by: By = None, as_json: Json = False) -> None:
     """Mark an alert as resolved: nothing is left to do."""
-    _mark(alert, "resolved", note, by)
+    _mark(alert, "resolved", note, by, as_json=as_json)
 
 
 @app.command()
-def reopen(alert: AlertId, note: Note = "", by: By = None) -> None:
+def reopen(alert: AlertId, note: Note = "", by: By = None, as_json: Json = False) -> None:
     """Reopen a resolved alert, or end its snooze."""
-    _mark(alert, "reopened", note, by)
+    _mark(alert, "reopened", note, by, as_json=as_json)
 
 
 @app.command()
 def replay(
     alert: Annotated[
-        UUID | None,
-        typer.Argument(metavar="ALERT", help="Only messages of this alert. Default: all failed messages."),
+        str | None,
+        typer.Argument(
+            metavar="ALERT",
+            help="Only messages of this alert: its id or first digits. Default: all failed messages.",
+            autocompletion=completing.complete_alerts,
+        ),
     ] = None,
     channel: Annotated[
         str | None,
         typer.Option(metavar="CHANNEL", help="Only messages to this channel, as the rule names it."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Queue messages again that failed for good or were withdrawn."""
     from segwatch.db import outbox
+    from segwatch.db.identities import Kind
 
     with clear_errors(), open_engine() as engine, engine.begin() as conn:
-        count = outbox.replay(conn, channel=channel, alert_id=alert)
+        if channel is not None:
+            _require_channel(outbox.list_channels(conn), channel)
+        chosen = None if alert is None else find_id(conn, Kind.ALERT, alert)
+        count = outbox.replay(conn, channel=channel, alert_id=chosen)
+    if as_json:
+        print_json({"queued": count})
+        return
     out.print(f"{count} message(s) queued; the next `deliver` run sends them")
+
+
+def _require_channel(known: list[str], channel: str) -> None:
+    from segwatch.flows.errors import ConfigError
+    from segwatch.geo.text.spelling import find_nearest
+
+    if channel not in known:
+        near = find_nearest(channel, known)
+        hint = f"did you mean {near}? " if near else ""
+        raise ConfigError(
+            f"--channel: no message was ever for {channel!r}; {hint}see: segwatch alert channels"
+        )
 
 
 @app.command()
@@ -155,12 +196,18 @@ def channels(as_json: Json = False) -> None:
     print_table(("channel", "state", "reason", "messages", "used by"), cells)
 
 
-def _mark(alert: UUID, mark: str, note: str, by: str | None, until: datetime | None = None) -> None:
+def _mark(
+    given: str, mark: str, note: str, by: str | None, until: datetime | None = None, *, as_json: bool
+) -> None:
     from segwatch.db import alerts
+    from segwatch.db.identities import Kind
 
+    person = by or getpass.getuser()
     with clear_errors(), open_engine() as engine, engine.begin() as conn:
-        new = alerts.mark(
-            conn, alert, alerts.Mark(mark), person=by or getpass.getuser(), note=note, until=until
-        )
+        alert = find_id(conn, Kind.ALERT, given)
+        new = alerts.mark(conn, alert, alerts.Mark(mark), person=person, note=note, until=until)
+    if as_json:
+        print_json({"alert": alert, "mark": mark, "until": until, "by": person, "created": new})
+        return
     end = f" until {format_minute(until)} UTC" if until else ""
     out.print(f"{alert}: {mark}{end}{'' if new else ' (as before)'}")

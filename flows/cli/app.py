@@ -1,4 +1,4 @@
-"""The command tree and the entry point."""
+"""The command tree and the entry point. What a command needs is imported when it is chosen; see tree.py."""
 
 from __future__ import annotations
 
@@ -8,29 +8,7 @@ from typing import Annotated
 
 import typer
 
-from segwatch.flows.cli import (
-    alerts,
-    assess,
-    database,
-    database_users,
-    doctor,
-    events,
-    export,
-    learning,
-    local,
-    models,
-    respond,
-    results,
-    reviews,
-    serving,
-    sources,
-    tokens,
-    trying,
-    work,
-)
-from segwatch.flows.cli import watches as watch_commands
-from segwatch.flows.cli.console import print_error, warn
-from segwatch.flows.runtime import extras, logs
+from segwatch.flows.cli.tree import HELP_WANTED, LazyGroup
 
 _HELP = """Keep watch over satellite imagery: find new scenes, segment them, track changes, alert.
 
@@ -38,66 +16,19 @@ Start with `segwatch demo`, with images of your own (`segwatch source add FOLDER
 `segwatch run NAME`), or with `segwatch apply FILE` and `segwatch run WATCH`.
 Commands read their settings from environment variables SEGWATCH_... and, where these are not set, use the services
 that run in the home folder (SEGWATCH_HOME, by default .segwatch in the current folder).
-Exit status: 0 success, 1 error or something is wrong, 2 usage error.
-"""
-_WORK = "Watch"
-_RESULTS = "Look at results"
-_ALERTS = "Alerts and events"
-_SERVICES = "Run services on this machine"
-_OPERATE = "Operate"
 
+Results go to standard output: a table on a terminal, tab-separated values in a pipe or file, JSON with --json.
+Exit status: 0 done, 1 failed or something is wrong, 2 wrong usage, 3 the database does not run (db status).
+"""
 app = typer.Typer(
+    cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
     help=_HELP,
     rich_markup_mode="markdown",
     # rich tracebacks print values of local variables, which may be passwords
     pretty_exceptions_enable=False,
 )
-app.command("try", rich_help_panel=_WORK)(trying.try_)
-app.command(rich_help_panel=_WORK)(work.apply)
-app.command(rich_help_panel=_WORK)(work.run)
-app.command(rich_help_panel=_WORK)(work.retry)
-app.command(rich_help_panel=_WORK)(respond.respond)
-app.add_typer(watch_commands.app, name="watch", rich_help_panel=_WORK)
-app.add_typer(sources.app, name="source", rich_help_panel=_WORK)
-
-app.command(rich_help_panel=_RESULTS)(results.coverage)
-app.command("why-not", rich_help_panel=_RESULTS)(results.why_not)
-app.command(rich_help_panel=_RESULTS)(results.upgrades)
-app.command(rich_help_panel=_RESULTS)(results.report)
-app.command(rich_help_panel=_RESULTS)(export.export)
-app.add_typer(reviews.app, name="review", rich_help_panel=_RESULTS)
-app.add_typer(assess.app, name="assess", rich_help_panel=_RESULTS)
-
-app.add_typer(alerts.app, name="alert", rich_help_panel=_ALERTS)
-app.add_typer(events.app, name="event", rich_help_panel=_ALERTS)
-
-app.command(rich_help_panel=_SERVICES)(local.demo)
-app.command(rich_help_panel=_SERVICES)(local.status)
-app.command(rich_help_panel=_SERVICES)(local.stop)
-app.command(rich_help_panel=_SERVICES)(local.clean)
-app.command("env", rich_help_panel=_SERVICES)(local.print_environment)
-app.command(rich_help_panel=_SERVICES)(serving.serve)
-database.app.command("areas")(database_users.load_areas)
-database.app.command("user")(database_users.add_user)
-database.app.command("users")(database_users.list_users)
-database.app.command("revoke-user")(database_users.revoke_user)
-app.add_typer(database.app, name="db", rich_help_panel=_SERVICES)
-
-app.command(rich_help_panel=_OPERATE)(work.deploy)
-app.command(rich_help_panel=_OPERATE)(doctor.doctor)
-app.add_typer(tokens.app, name="token", rich_help_panel=_OPERATE)
-for _command in (
-    learning.adapt,
-    learning.rewordings,
-    learning.switch,
-    learning.rollback,
-    learning.switches,
-):
-    models.app.command()(_command)
-models.app.command("evaluate-watch")(learning.evaluate_watch)
-app.add_typer(models.app, name="model", rich_help_panel=_OPERATE)
 
 
 @app.callback()
@@ -106,14 +37,44 @@ def _setup(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Log what is being done, on standard error.")
     ] = False,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Wait so long for a database that is away. Default: runs and events wait, others fail at once.",
+        ),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version; with --verbose, those of model and schema, too."),
+    ] = False,
 ) -> None:
+    if context.meta.get(HELP_WANTED) or context.resilient_parsing:
+        return
     logging.basicConfig(
         level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s %(message)s"
     )
+    if version and not verbose:
+        from importlib.metadata import version as read_version
+
+        typer.echo(f"segwatch {read_version('segwatch')}")
+        raise typer.Exit
+    if not version and context.invoked_subcommand is None:
+        context.fail("Missing command.")
+    from segwatch.flows.cli.console import wait_for_database, warn
+    from segwatch.flows.cli.home import find_services
     from segwatch.flows.config import variables
 
     variables.warn_once(warn)
-    local.find_services(context)
+    find_services(context)
+    if wait is not None:
+        wait_for_database(context, wait)
+    if version:
+        from segwatch.flows.cli.versions import print_versions
+
+        print_versions(as_json=False)
+        raise typer.Exit
 
 
 def main() -> None:
@@ -121,6 +82,9 @@ def main() -> None:
     try:
         app()
     except Exception as error:
+        from segwatch.flows.cli.console import print_error
+        from segwatch.flows.runtime import extras, logs
+
         missing = extras.describe_missing(error) if isinstance(error, ImportError) else None
         if missing is None:
             logs.print_traceback(error)

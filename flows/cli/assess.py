@@ -14,7 +14,6 @@ from segwatch.flows.cli.console import (
     Json,
     WatchName,
     clear_errors,
-    format_minute,
     open_engine,
     out,
     print_json,
@@ -67,7 +66,7 @@ def start(
             }
         )
         return
-    cells = [(target, stratum, str(count)) for (target, stratum), count in sorted(made.strata.items())]
+    cells = [(target, stratum, count) for (target, stratum), count in sorted(made.strata.items())]
     print_table(
         ("target", "stratum", "samples"), cells, title=f"{watch}: {made.samples} samples, seed {made.seed}"
     )
@@ -90,13 +89,13 @@ def status(watch: WatchName, as_json: Json = False) -> None:
         return
     cells = [
         (
-            format_minute(row["drawn_at"]),
+            row["drawn_at"],
             row["target"],
             row["stratum"],
-            f"{row['size']:.0f}",
-            str(row["samples"]),
-            str(row["correct"] + row["wrong"] + row["unclear"]),
-            str(row["unclear"]),
+            round(row["size"]),
+            row["samples"],
+            row["correct"] + row["wrong"] + row["unclear"],
+            row["unclear"],
         )
         for row in rows
     ]

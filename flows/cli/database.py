@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from sqlalchemy.exc import OperationalError
 
+from segwatch.flows.cli import database_users
 from segwatch.flows.cli.console import Json, clear_errors, confirm_deletion, out, print_json, say
 
 if TYPE_CHECKING:
@@ -130,3 +131,12 @@ def _make_psql_command(url: str) -> tuple[list[str], dict[str, str]]:
 
     where, password = to_libpq(url)
     return [binaries.find_psql(), "-d", where], {} if password is None else {"PGPASSWORD": password}
+
+
+for _name, _command in (
+    ("areas", database_users.load_areas),
+    ("user", database_users.add_user),
+    ("users", database_users.list_users),
+    ("revoke-user", database_users.revoke_user),
+):
+    app.command(_name)(_command)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from segwatch.flows.cli.console import Json, clear_errors, out, print_json
+from segwatch.flows.cli.console import Json, clear_errors, is_for_people, out, print_json, print_table
 
 if TYPE_CHECKING:
     from segwatch.flows.config.settings import FlowSettings
@@ -30,9 +30,12 @@ def doctor(as_json: Json = False) -> None:
     wrong = select_wrong(findings)
     if as_json:
         print_json({"wrong": len(wrong), "findings": [asdict(one) for one in findings]})
-    else:
+    elif is_for_people():
         for one in findings:
             _print(out, one)
+    else:
+        cells = [(one.level, one.about, one.says, one.fix) for one in findings]
+        print_table(("level", "about", "says", "fix"), cells)
     if wrong:
         raise typer.Exit(1)
 
@@ -46,9 +49,12 @@ def examine(settings: FlowSettings) -> list[Finding]:
 
 
 def print_short(console: Console, findings: list[Finding]) -> None:
-    """Print what is wrong, or one line if nothing is."""
+    """Print what is wrong, or one line if nothing is, and the watches that are paused."""
+    from segwatch.flows.doctor.checks import ABOUT_WATCHES
+
     wrong = select_wrong(findings)
-    for one in wrong:
+    paused = [one for one in findings if one.about == ABOUT_WATCHES]
+    for one in (*wrong, *paused):
         _print(console, one)
     if not wrong:
         areas = dict.fromkeys(one.about for one in findings if one.level == "ok")

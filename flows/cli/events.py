@@ -12,7 +12,6 @@ from segwatch.flows.cli.console import (
     Json,
     clear_errors,
     err,
-    format_minute,
     out,
     print_json,
     print_table,
@@ -77,6 +76,7 @@ def list_(
         magnitude = "" if row["magnitude"] is None else f"{row['magnitude']:g} {row['magnitude_unit']}"
         level = "cancelled" if row["cancelled"] else row["level"] or ""
         name = f"{row['source']}/{row['external_id']}"
-        occurred = format_minute(row["occurred_at"])
-        cells.append((occurred, row["kind"], level, magnitude, row["title"], name, str(row["revisions"])))
+        cells.append(
+            (row["occurred_at"], row["kind"], level, magnitude, row["title"], name, row["revisions"])
+        )
     print_table(("occurred", "kind", "level", "magnitude", "title", "id", "revisions"), cells)

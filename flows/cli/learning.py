@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import hashlib
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -19,6 +18,7 @@ from segwatch.flows.cli.console import (
     Json,
     WatchName,
     clear_errors,
+    confirm_change,
     format_minute,
     open_engine,
     out,
@@ -122,7 +122,7 @@ def rewordings(watch: WatchName, tiles: Tiles = 36, as_json: Json = False) -> No
         f"{watch}: agreement over {len(found.wordings)} rewordings {mean}, {found.tiles} tiles, {found.model}",
         markup=False,
     )
-    print_table(("target", "agreement"), [(name, f"{one:.2f}") for name, one in found.by_target.items()])
+    print_table(("target", "agreement"), [(name, round(one, 3)) for name, one in found.by_target.items()])
     warning = describe_agreement(found, watch)
     if warning is not None:
         warn(f"{watch}: {warning}")
@@ -212,6 +212,7 @@ def _adapt(
     with engine.connect() as conn:
         stored = watches.load_current(conn, watch).watch
         (_, chosen), *_ = watch_models.list_models(conn, settings, watch)
+    _require_targets(absent, stored)
     if chosen is None and settings.segmenter is not None:
         raise ConfigError(
             f"{watch} uses SEGWATCH_SEGMENTER={settings.segmenter}, which segwatch cannot train; adapt a SegEarth-R2 "
@@ -261,6 +262,20 @@ def _adapt(
             destination.rmdir()
         shutil.move(plan.out, destination)
     return document
+
+
+def _require_targets(absent: Sequence[AbsentArea], watch: Watch) -> None:
+    from segwatch.flows.errors import ConfigError
+    from segwatch.geo.text.spelling import find_nearest
+
+    known = watch.instruction.targets
+    for one in absent:
+        if one.target is not None and one.target not in known:
+            near = find_nearest(one.target, known)
+            hint = f"did you mean {near}? " if near else ""
+            raise ConfigError(
+                f"--absent: {watch.name} has no target {one.target!r}; {hint}it has: {', '.join(known) or 'none'}"
+            )
 
 
 def _name_run(
@@ -349,7 +364,7 @@ def switch(
         with engine.connect() as conn:
             watches = _list_watches(conn, named)
         _show_report(folder, version, watches)
-        _ask(f"Switch {', '.join(watches)} to {version}?", yes=yes)
+        confirm_change(f"Switch {', '.join(watches)} to {version}?", yes=yes)
         name = by or getpass.getuser()
         mine = segmenters.get_model_version(settings)
         switched = []
@@ -383,7 +398,7 @@ def rollback(
             found = [one.watch for one in model_switches.list_in_force(conn)] if every else [str(watch)]
             for one in found:
                 _tell_rollback(conn, one)
-        _ask(f"Roll back {', '.join(found) or 'nothing'}?", yes=yes)
+        confirm_change(f"Roll back {', '.join(found) or 'nothing'}?", yes=yes)
         undone: list[ModelSwitch] = []
         for one in found:
             with engine.begin() as conn:
@@ -417,16 +432,17 @@ def switches(watch: WatchName, as_json: Json = False) -> None:
         return
     rows = [
         (
-            format_minute(one.at),
+            one.at,
             one.by,
             one.before,
             one.version,
             one.folder,
-            "" if one.undone_at is None else f"{format_minute(one.undone_at)} by {one.undone_by}",
+            one.undone_at,
+            one.undone_by,
         )
         for one in found
     ]
-    print_table(("switched", "by", "from", "to", "folder", "undone"), rows, title=watch)
+    print_table(("switched", "by", "from", "to", "folder", "undone", "undone by"), rows, title=watch)
 
 
 def _list_watches(conn: Connection, named: Sequence[str]) -> list[str]:
@@ -453,16 +469,6 @@ def _show_report(folder: Path, version: str, watches: Sequence[str]) -> None:
     others = [one for one in watches if one != report["watch"]]
     if others:
         warn(f"the model was adapted to {report['watch']}; nothing is known about {', '.join(others)}")
-
-
-def _ask(question: str, *, yes: bool) -> None:
-    """Ask a person; where nobody can be asked, refuse with exit status 2."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        print_error("nothing was changed: without a terminal nobody can confirm it; to go on, give --yes")
-        raise typer.Exit(2)
-    typer.confirm(question, abort=True)
 
 
 def report_words(applied: Sequence[tuple[Watch, Applied]]) -> None:

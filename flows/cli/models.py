@@ -9,10 +9,18 @@ from typing import Annotated
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
 
-from segwatch.flows.cli.console import Json, clear_errors, err, out, print_error, print_json
-from segwatch.flows.config.settings import load_settings
+from segwatch.flows.cli import learning
+from segwatch.flows.cli.console import (
+    Json,
+    clear_errors,
+    err,
+    out,
+    print_error,
+    print_json,
+    print_table,
+    say,
+)
 
 app = typer.Typer(
     no_args_is_help=True, help="Convert, assemble, verify, evaluate, train, adapt and switch models."
@@ -65,11 +73,16 @@ def parity(
         rows = [{"stage": s.stage, "shape": list(s.shape), "max_abs_diff": s.max_abs_diff} for s in stages]
         print_json({"tolerance": tolerance, "worst": worst, "stages": rows})
     else:
-        table = Table("stage", "shape", "largest |difference|", "")
-        for stage in stages:
-            verdict = "ok" if stage.max_abs_diff <= tolerance else "[red]above the tolerance[/red]"
-            table.add_row(stage.stage, "x".join(map(str, stage.shape)), f"{stage.max_abs_diff:.2e}", verdict)
-        out.print(table)
+        cells = [
+            (
+                stage.stage,
+                "x".join(map(str, stage.shape)),
+                stage.max_abs_diff,
+                "ok" if stage.max_abs_diff <= tolerance else "above the tolerance",
+            )
+            for stage in stages
+        ]
+        print_table(("stage", "shape", "largest difference", "result"), cells)
     if not worst <= tolerance:
         raise typer.Exit(1)
 
@@ -183,16 +196,14 @@ def assemble(
         document = {"target": str(out_folder), "version": done.version, "parameters": numbers}
         print_json(document | done.account.to_dict())
         return
-    table = Table("part", "parameters", "unused keys")
-    for part, count in done.parameters.items():
-        table.add_row(part.value, f"{count:,}", str(len(done.account.unused.get(part, ()))))
-    out.print(table)
-    out.print(
+    cells = [
+        (part.value, count, len(done.account.unused.get(part, ()))) for part, count in done.parameters.items()
+    ]
+    print_table(("part", "parameters", "unused keys"), cells)
+    say(
         f"{out_folder}: {done.version}, not trained; {TABLE_FILE} and {ACCOUNT_FILE} say where parameters are from"
     )
-    out.print(
-        "to train it: segwatch model train RECIPE, with start.checkpoint set to this folder", soft_wrap=True
-    )
+    say("to train it: segwatch model train RECIPE, with start.checkpoint set to this folder")
 
 
 @app.command("eval")
@@ -220,6 +231,8 @@ def evaluate(
 ) -> None:
     """Evaluate the model on a public benchmark: gIoU, cIoU, mIoU and Pr@0.5 to 0.9, by group."""
     with clear_errors():
+        from segwatch.flows.config.settings import load_settings
+
         settings = load_settings()
         from segwatch.model import model_version
         from segwatch.model.predictor import Predictor
@@ -323,7 +336,7 @@ def plan(
     if as_json:
         print_json(counted.to_dict())
         return
-    table = Table(
+    head = (
         "GPUs",
         "passes each",
         "weights",
@@ -334,18 +347,19 @@ def plan(
         "hours",
         "GPU hours",
     )
+    cells = []
     for one in counted.gpus:
         figures = (one.weights_gib, one.gradients_gib, one.optimizer_gib, one.activations_gib, one.total_gib)
         times = (one.hours, one.gpu_hours)
-        table.add_row(str(one.gpus), str(one.accumulate), *(f"{value:.1f}" for value in (*figures, *times)))
-    out.print(table)
+        cells.append((one.gpus, one.accumulate, *(round(value, 1) for value in (*figures, *times))))
+    print_table(head, cells)
     flops = counted.cost.forward_flops + counted.cost.backward_flops
-    out.print(
+    say(
         f"{counted.trained / 1e6:.1f} million values trained, {counted.frozen / 1e6:.1f} million frozen; "
         f"{counted.steps} steps of {counted.passes_per_step} passes, {flops / 1e12:.2f} TFLOP a pass; "
         f"{counted.host_gib:.1f} GiB of host memory for each process while it loads"
     )
-    out.print(
+    say(
         f"assumed, not measured: {given.utilisation:.0%} of {given.peak_tflops:g} TFLOP/s, "
         f"{given.link_gb_per_second:g} GB/s between GPUs, {given.text_tokens} text tokens and {given.targets} targets "
         f"an example, {given.spare_gib:g} GiB beside tensors; preparing pictures is not counted"
@@ -392,3 +406,14 @@ def publish(
         return
     out.print(f"{target}: {made.version}, {len(made.files)} files, {made.bytes / 2**20:.1f} MiB")
     out.print(f"read {publishing.CARD_FILE} before you upload the folder", soft_wrap=True)
+
+
+for _command in (
+    learning.adapt,
+    learning.rewordings,
+    learning.switch,
+    learning.rollback,
+    learning.switches,
+):
+    app.command()(_command)
+app.command("evaluate-watch")(learning.evaluate_watch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, say, stoppable, warn
+from segwatch.flows.cli.console import (
+    Json,
+    clear_errors,
+    err,
+    find_id,
+    out,
+    print_json,
+    print_table,
+    say,
+    stoppable,
+    warn,
+)
+from segwatch.flows.cli.parsing import TIME_FORMS, Box, parse_moment
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -32,13 +45,23 @@ def respond(
             "--area", metavar="FILE", help="GeoJSON file with the area of interest, instead of an event."
         ),
     ] = None,
+    bbox: Box = None,
     event: Annotated[
         str | None,
-        typer.Option("--event", metavar="SOURCE/ID", help="Event from `segwatch event list`."),
+        typer.Option(
+            "--event",
+            metavar="SOURCE/ID",
+            help="Event from `segwatch event list`, or the first digits of its id.",
+        ),
     ] = None,
     at: Annotated[
         datetime | None,
-        typer.Option("--at", metavar="TIME", help="With --area: time of the event (UTC). Default: now."),
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            parser=parse_moment,
+            help=f"With --area or --bbox: time of the event, {TIME_FORMS}, UTC. Default: now.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be watched, and what it would cost.")
@@ -70,17 +93,18 @@ def respond(
         for reason in unusable:
             warn(reason)
         if playbook == "list":
-            for one in books:
-                out.print(f"{one.name}: {escape(one.title)} ({', '.join(one.match.kinds)})")
+            _print_playbooks(books, as_json=as_json)
             return
         book = playbooks.find_playbook(books, playbook)
-        if (area is None) == (event is None):
-            raise ConfigError("give one of --area FILE and --event SOURCE/ID")
+        if sum(one is not None for one in (area, bbox, event)) != 1:
+            raise ConfigError("give one of --area FILE, --bbox W,S,E,N and --event SOURCE/ID")
         if event is not None and at is not None:
             raise ConfigError("--at cannot be used with --event: the event has its own time")
         with assemble.open_run_engine(settings, say) as engine:
             happening = (
-                _from_file(area, at) if area is not None else _from_ledger(engine, settings, str(event), book)
+                _from_ledger(engine, settings, event, book)
+                if event is not None
+                else _from_area(area, bbox, at)
             )
             _check_model(settings, agreed=demonstration_model or dry_run)
             made, watch = disaster_runs.prepare_run(engine, settings, book, happening, dry_run=dry_run)
@@ -142,29 +166,53 @@ def _describe_no_scene(made: DisasterRun) -> str:
     return f"no scene was found in {made.source}" + (f"; no result from {silent}" if silent else "")
 
 
-def _from_file(area: Path, at: datetime | None) -> RunTarget:
+def _from_area(
+    file: Path | None, bbox: tuple[float, float, float, float] | None, at: datetime | None
+) -> RunTarget:
     from segwatch.flows.config.geojson import read_geometry_file
     from segwatch.flows.events.source_selection import RunTarget
+    from segwatch.geo.antimeridian import to_box
 
-    geometry = read_geometry_file(area)
-    moment = at.replace(tzinfo=UTC) if at else datetime.now(UTC)
-    identity = f"{area.stem} {geometry.wkb_hex} {at.isoformat() if at else moment.date()}"
+    if file is not None:
+        name, geometry = file.stem, read_geometry_file(file)
+    else:
+        assert bbox is not None  # noqa: S101 - one of both is given
+        name, geometry = "box", to_box(bbox)
+    moment = at or datetime.now(UTC)
+    identity = f"{name} {geometry.wkb_hex} {at.isoformat() if at else moment.date()}"
     return RunTarget(identity, geometry, moment)
+
+
+def _print_playbooks(books: Sequence[Playbook], *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [{"playbook": one.name, "title": one.title, "kinds": list(one.match.kinds)} for one in books]
+        )
+        return
+    cells = [(one.name, ", ".join(one.match.kinds), one.title) for one in books]
+    print_table(("playbook", "kinds", "title"), cells)
 
 
 def _from_ledger(engine: Engine, settings: FlowSettings, identity: str, book: Playbook) -> RunTarget:
     from segwatch.db import events
+    from segwatch.db.identities import Kind
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.events.disaster_runs import resolve_target
     from segwatch.flows.events.source_selection import list_event_names
     from segwatch.geo.events.linking import is_same_event
+    from segwatch.geo.text.spelling import find_nearest
 
     with engine.connect() as conn:
         every = events.load_events(conn)
+        if "/" not in identity:  # the first digits of an id
+            identity = events.read_name(conn, find_id(conn, Kind.EVENT, identity))
     found = [one for one in every if identity in list_event_names(one)]
     if not found:
+        known = [name for one in every for name in list_event_names(one)]
+        near = find_nearest(identity, known)
+        hint = f"did you mean {near}? " if near else ""
         raise ConfigError(
-            f"--event: {identity!r} is not in the ledger; `segwatch event list` lists all events"
+            f"--event: {identity!r} is not in the ledger; {hint}`segwatch event list` lists all events"
         )
     linked = [one for one in every if one is not found[0] and is_same_event(one, found[0])]
     return resolve_target(engine, settings, book, found[0], linked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,16 +11,16 @@ import typer
 
 from segwatch.flows.cli.console import (
     Json,
+    Share,
     WatchName,
     clear_errors,
-    err,
-    format_minute,
     open_engine,
     out,
     print_json,
     print_table,
     say,
 )
+from segwatch.flows.cli.parsing import TIME_FORMS, parse_last_moment
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -41,10 +41,11 @@ def coverage(watch: WatchName, as_json: Json = False) -> None:
         return
     cells = []
     for row in rows:
-        clear = "" if row["clear_share"] is None else f"{row['clear_share']:.0%}"
-        acquired = "unknown" if row["acquired_at"] is None else format_minute(row["acquired_at"])
-        cells.append((acquired, row["state"], clear, str(row["detections"]), _explain(row)))
-    print_table(("acquired", "state", "clear", "polygons", "reason"), cells, title=watch)
+        clear = None if row["clear_share"] is None else Share(row["clear_share"])
+        acquired = row["acquired_at"] or "unknown"
+        scene = row["observation_id"]
+        cells.append((acquired, row["state"], clear, row["detections"], scene, _explain(row)))
+    print_table(("acquired", "state", "clear", "polygons", "observation", "reason"), cells, title=watch)
     if any(row["shift_problem"] for row in rows):
         say(
             "scenes that lie far from the others or whose shift is uncertain may show changes that are displaced "
@@ -55,47 +56,69 @@ def coverage(watch: WatchName, as_json: Json = False) -> None:
 def why_not(
     watch: WatchName,
     lon: Annotated[
-        float,
+        float | None,
         typer.Argument(metavar="LON", min=-360, max=360, help="Longitude in degrees (WGS 84)."),
-    ],
+    ] = None,
     lat: Annotated[
-        float, typer.Argument(metavar="LAT", min=-90, max=90, help="Latitude in degrees (WGS 84).")
-    ],
+        float | None,
+        typer.Argument(metavar="LAT", min=-90, max=90, help="Latitude in degrees (WGS 84)."),
+    ] = None,
     at: Annotated[
         datetime | None,
         typer.Argument(
             metavar="TIME",
-            help="Consider scenes acquired up to this time (UTC; a date means its whole day). Default: now.",
+            parser=parse_last_moment,
+            help=f"Only scenes acquired up to then: {TIME_FORMS}, UTC; a date means its whole day. Default: now.",
         ),
+    ] = None,
+    point: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--point", metavar="LON LAT", help="The point, in place of LON and LAT."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Explain why there is no alert at a point.
 
     Gives one line per scene: not imaged, cloudy, nothing found, below threshold, refuted, suppressed, failed,
-    pending, rejected or alerted. Write -- before negative coordinates:
+    pending, rejected, paused or alerted. For example:
 
-    segwatch why-not lakes -- -99.15 47.02 2017-08-27
+    segwatch why-not lakes -99.15 47.02 2017-08-27
     """
     from segwatch.db import analyst
     from segwatch.geo.antimeridian import wrap_longitude
 
-    with clear_errors():
-        moment = _end_of(at) if at else datetime.now(UTC)
-        with open_engine() as engine, engine.connect() as conn:
-            rows = analyst.explain_missing_alert(conn, watch, wrap_longitude(lon), lat, moment)
-            _warn_if_unsearched(conn, watch)
+    east, north = _choose_point(lon, lat, point)
+    with clear_errors(), open_engine() as engine, engine.connect() as conn:
+        moment = at or datetime.now(UTC)
+        rows = analyst.explain_missing_alert(conn, watch, wrap_longitude(east), north, moment)
+        _warn_if_unsearched(conn, watch)
     if as_json:
         print_json(rows)
         return
-    for row in rows:
-        if row["observation_id"] is None:  # the row that stands for "no scene"
-            err.print("no scene of this watch was found up to that time")
-            continue
-        explained = row["waits"] or row["answer"] in {"failed", "rejected", "pending"}
-        reason = _explain(row) if explained else ""
-        why = f": {reason}" if reason else ""
-        out.print(f"{row['acquired_at'] or 'unknown time'}  {row['answer']}{why}", markup=False)
+    cells = [
+        _to_answer(row) for row in rows if row["observation_id"] is not None or row["answer"] == "paused"
+    ]
+    print_table(("acquired", "answer", "observation", "reason"), cells)
+    if len(cells) < len(rows):  # the row that stands for "no scene"
+        say("no scene of this watch was found up to that time")
+
+
+def _choose_point(
+    lon: float | None, lat: float | None, point: tuple[float, float] | None
+) -> tuple[float, float]:
+    """Choose the point that was given in one of two ways."""
+    given = point if point is not None else (lon, lat)
+    if given[0] is None or given[1] is None or (point is not None and lon is not None):
+        raise typer.BadParameter("give LON and LAT, or --point LON LAT", param_hint="LON LAT")
+    if not -90 <= given[1] <= 90:
+        raise typer.BadParameter(f"{given[1]} is not a latitude; longitude comes first", param_hint="--point")
+    return given[0], given[1]
+
+
+def _to_answer(row: dict[str, Any]) -> tuple[Any, ...]:
+    explained = row["waits"] or row["answer"] in {"failed", "rejected", "pending"}
+    acquired = row["acquired_at"] or ("" if row["answer"] == "paused" else "unknown time")
+    return acquired, row["answer"], row["observation_id"], _explain(row) if explained else ""
 
 
 def _explain(row: dict[str, Any]) -> str:
@@ -127,12 +150,11 @@ def upgrades(watch: WatchName, as_json: Json = False) -> None:
         return
     cells = []
     for row in rows:
-        hectares = (row["gained_m2"] - row["lost_m2"]) / 1e4
+        hectares = round((row["gained_m2"] - row["lost_m2"]) / 1e4, 4)
         before, after = row["model_before"], row["model"]
         if before == after:
             before, after = row["instruction_before"], row["instruction"]
-        scene = format_minute(row["seed_valid_at"])
-        cells.append((scene, before, after, row["kind"], str(row["objects"]), f"{hectares:+.1f}"))
+        cells.append((row["seed_valid_at"], before, after, row["kind"], row["objects"], hectares))
     print_table(("scene", "before", "after", "difference", "objects", "hectares"), cells, title=watch)
 
 
@@ -142,6 +164,7 @@ def report(
         Path,
         typer.Option("--out", metavar="FOLDER", help="Folder for situation.html and situation.pdf."),
     ] = Path("."),
+    as_json: Json = False,
 ) -> None:
     """Write the situation report: pictures before and after, changes, coverage and gaps."""
     from segwatch.flows.config.settings import load_settings
@@ -157,7 +180,11 @@ def report(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "situation.html").write_text(render_html(found), encoding="utf-8")
         (folder / "situation.pdf").write_bytes(render_pdf(found))
-    out.print(f"{folder / 'situation.html'}, {folder / 'situation.pdf'}", markup=False)
+    files = [str(folder / name) for name in ("situation.html", "situation.pdf")]
+    if as_json:
+        print_json({"watch": watch, "files": files})
+        return
+    out.print(", ".join(files), markup=False)
 
 
 def _warn_if_unsearched(conn: Connection, watch: str) -> None:
@@ -168,9 +195,3 @@ def _warn_if_unsearched(conn: Connection, watch: str) -> None:
         say(
             f"the catalog of {watch} was never searched to the end, so scenes may be missing; run: segwatch run {watch}"
         )
-
-
-def _end_of(at: datetime) -> datetime:
-    """Return the end of the day if only a date was given, else the time itself."""
-    moment = at.replace(tzinfo=UTC)
-    return moment + timedelta(days=1) - timedelta(microseconds=1) if at.time() == time.min else moment

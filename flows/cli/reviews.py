@@ -5,16 +5,16 @@ from __future__ import annotations
 import getpass
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
+from segwatch.flows.cli import completing
 from segwatch.flows.cli.console import (
     By,
     Json,
     WatchName,
     clear_errors,
-    format_minute,
+    find_id,
     open_engine,
     out,
     print_json,
@@ -24,7 +24,12 @@ from segwatch.flows.cli.console import (
 app = typer.Typer(no_args_is_help=True, help="Confirm, reject or edit objects; every verdict is kept.")
 
 TrackId = Annotated[
-    UUID, typer.Argument(metavar="TRACK", help="The object's track_id, from watch.objects_now.")
+    str,
+    typer.Argument(
+        metavar="OBJECT",
+        help="The object's id (track_id), or its first digits.",
+        autocompletion=completing.complete_objects,
+    ),
 ]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Reason, stored with the verdict.")]
 
@@ -40,11 +45,17 @@ def list_(watch: WatchName, as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
-    cells = []
-    for row in rows:
-        in_force = "yes" if row["holds"] else ""
-        decided, track = format_minute(row["decided_at"]), str(row["track_id"])
-        cells.append((decided, row["verdict"], row["reviewer"], row["reason"], track, in_force))
+    cells = [
+        (
+            row["decided_at"],
+            row["verdict"],
+            row["reviewer"],
+            row["reason"],
+            row["track_id"],
+            bool(row["holds"]),
+        )
+        for row in rows
+    ]
     print_table(("decided", "verdict", "by", "why", "object", "in force"), cells, title=watch)
 
 
@@ -81,15 +92,17 @@ def edit(
 
 
 def _decide(
-    track: UUID, verdict: str, why: str, by: str | None, geometry: Path | None, *, as_json: bool
+    given: str, verdict: str, why: str, by: str | None, geometry: Path | None, *, as_json: bool
 ) -> None:
     from segwatch.db import reviews
+    from segwatch.db.identities import Kind
     from segwatch.flows.alerting.send_times import compute_send_time
     from segwatch.flows.config.geojson import read_geometry_file
 
     with clear_errors():
         drawn = None if geometry is None else read_geometry_file(geometry)
         with open_engine() as engine, engine.begin() as conn:
+            track = find_id(conn, Kind.OBJECT, given)
             made = reviews.decide(
                 conn,
                 track,

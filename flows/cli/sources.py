@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from segwatch.flows.cli import completing
 from segwatch.flows.cli.console import (
     Json,
     clear_errors,
     confirm_deletion,
+    is_for_people,
     out,
     print_json,
     print_table,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from segwatch.flows.config.settings import FlowSettings
     from segwatch.geo.sources.local.adding import AddedFile, AddingOptions, AddReport
     from segwatch.geo.sources.local.registry import LocalSource
+    from segwatch.geo.sources.search.inspection import Finding
 
 #: Findings about what a catalog does not offer; all others are about files that do not fit the profile.
 _ABOUT_THE_CATALOG = {"search", "items", "paging", "assets", "profile"}
@@ -265,10 +268,10 @@ def list_(as_json: Json = False) -> None:
         ]
         print_table(("local source", "gsd", "files", "folders"), cells)
     cells = [
-        (one.name, f"{one.gsd_m:g} m", one.access.method if one.access is not None else "open", one.title)
+        (one.name, one.gsd_m, one.access.method if one.access is not None else "open", one.title)
         for one in every
     ]
-    print_table(("profile", "gsd", "access", "title"), cells)
+    print_table(("profile", "gsd m", "access", "title"), cells)
 
 
 def _describe_source(source: LocalSource) -> dict[str, Any]:
@@ -290,7 +293,9 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="A local source, the name of a profile, or the path of a .toml file."
+            metavar="SOURCE",
+            help="A local source, the name of a profile, or the path of a .toml file.",
+            autocompletion=completing.complete_profiles,
         ),
     ],
     as_json: Json = False,
@@ -358,7 +363,11 @@ def remove(
 def check(
     source: Annotated[
         str,
-        typer.Argument(metavar="SOURCE", help="A local source, a profile, or the address of a STAC catalog."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A local source, a profile, or the address of a STAC catalog.",
+            autocompletion=completing.complete_profiles,
+        ),
     ],
     profile: Annotated[
         str | None,
@@ -403,9 +412,19 @@ def check(
     if as_json:
         print_json([asdict(one) for one in findings])
     else:
-        for one in findings:
-            bad = "missing" if one.about in _ABOUT_THE_CATALOG else "wrong"
-            mark = "ok" if one.good else f"[red]{bad}[/red]"
-            out.print(f"{mark:8} {one.about}: {escape(one.says)}")
+        _print_findings(findings)
     if not all(one.good for one in findings):
         raise typer.Exit(1)
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    marked = [
+        ("ok" if one.good else "missing" if one.about in _ABOUT_THE_CATALOG else "wrong", one)
+        for one in findings
+    ]
+    if not is_for_people():
+        print_table(("result", "about", "says"), [(mark, one.about, one.says) for mark, one in marked])
+        return
+    for mark, one in marked:
+        shown = mark if one.good else f"[red]{mark}[/red]"
+        out.print(f"{shown:8} {one.about}: {escape(one.says)}")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segwatch.flows.cli import completing
 from segwatch.flows.cli.console import (
     Json,
     clear_errors,
-    format_minute,
     open_engine,
     out,
     print_json,
     print_table,
     say,
-    utc,
 )
+from segwatch.flows.cli.parsing import TIME_FORMS, parse_moment
 
 if TYPE_CHECKING:
     from segwatch.db.tokens import Scope
@@ -51,7 +52,10 @@ def create(
     expires: Annotated[
         datetime | None,
         typer.Option(
-            "--expires", metavar="TIME", help="Time at which the token expires (UTC). Default: when revoked."
+            "--expires",
+            metavar="TIME",
+            parser=parse_moment,
+            help=f"When the token expires: {TIME_FORMS}, UTC. Default: when it is revoked.",
         ),
     ] = None,
     as_json: Json = False,
@@ -71,7 +75,7 @@ def create(
         scopes = _parse_scopes(scope or ["read"])
         with open_engine() as engine, engine.begin() as conn:
             made = tokens.create(
-                conn, name, watch_names=None if every else watch, scopes=scopes, expires_at=utc(expires)
+                conn, name, watch_names=None if every else watch, scopes=scopes, expires_at=expires
             )
     if as_json:
         # print_json would redact the token
@@ -106,25 +110,42 @@ def list_(as_json: Json = False) -> None:
         return
     cells = [
         (
+            row["id"],
             row["name"],
             ", ".join(row["scopes"]),
             "all" if row["watches"] is None else ", ".join(row["watches"]),
-            format_minute(row["created_at"]),
-            *(
-                "never" if row[name] is None else format_minute(row[name])
-                for name in ("expires_at", "last_used_at")
-            ),
+            row["created_at"],
+            *("never" if row[name] is None else row[name] for name in ("expires_at", "last_used_at")),
         )
         for row in rows
     ]
-    print_table(("name", "scopes", "watches", "created", "expires", "last used"), cells)
+    print_table(("id", "name", "scopes", "watches", "created", "expires", "last used"), cells)
 
 
 @app.command()
-def revoke(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the token.")]) -> None:
+def revoke(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Name of the token, or the first digits of its id.",
+            autocompletion=completing.complete_tokens,
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
     """Revoke a token at once."""
     from segwatch.db import tokens
+    from segwatch.db.errors import IdNotFound
+    from segwatch.db.identities import Kind, resolve
 
     with clear_errors(), open_engine() as engine, engine.begin() as conn:
+        known = [row["name"] for row in tokens.list_tokens(conn)]
+        if name not in known:
+            with suppress(IdNotFound):  # the name is reported as unknown
+                name = resolve(conn, name, [Kind.TOKEN]).says
         tokens.revoke(conn, name)
+    if as_json:
+        print_json({"token": name, "revoked": True})
+        return
     out.print(f"{name}: revoked", markup=False)

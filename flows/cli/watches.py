@@ -1,41 +1,38 @@
-"""``segwatch watch``: list and archive watches, test their alert rules, and compare their segmenters."""
+"""``segwatch watch``: list watches, test their alert rules, compare their segmenters; the rest is in lifecycle.py."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segwatch.flows.cli import lifecycle
 from segwatch.flows.cli.console import (
     Json,
     WatchName,
     clear_errors,
-    format_minute,
     open_engine,
-    out,
     print_json,
     print_table,
     say,
-    utc,
 )
-from segwatch.flows.report.formats import format_hectares
+from segwatch.flows.cli.parsing import Command, From, To
 
 if TYPE_CHECKING:
     from segwatch.flows.alerting.backtest import RuleBacktest, Trade
     from segwatch.flows.report.comparison import Comparison, TargetComparison
 
 app = typer.Typer(
-    no_args_is_help=True, help="List and archive watches, test their alert rules, compare their segmenters."
+    no_args_is_help=True,
+    help="List, show, pause, resume, archive, clone and compare watches; test their alert rules.",
 )
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List the watches of the ledger: schedule, end, last search of the catalog, model, agreement over rewordings."""
+    """List the watches: state, schedule, end, last search of the catalog, model, agreement over rewordings."""
     from segwatch.db import health, model_switches, rewordings
 
     with clear_errors(), open_engine() as engine, engine.connect() as conn:
@@ -51,68 +48,33 @@ def list_(as_json: Json = False) -> None:
             ]
         )
         return
-    now = datetime.now(UTC)
     cells = [
         (
             one.name,
-            "ended" if one.ends_at is not None and one.ends_at <= now else "active",
+            one.state,
             one.schedule or "by hand",
-            "" if one.ends_at is None else format_minute(one.ends_at.astimezone(UTC)),
-            format_minute(one.applied_at.astimezone(UTC)),
-            "never" if one.attempted_at is None else format_minute(one.attempted_at.astimezone(UTC)),
+            one.ends_at,
+            one.applied_at,
+            one.attempted_at or "never",
             models.get(one.name, "as set"),
-            "" if (agreement := agreements.get(one.name)) is None else f"{agreement:.2f}",
+            agreements.get(one.name),
         )
         for one in rows
     ]
     print_table(("watch", "state", "schedule", "end", "applied", "last search", "model", "rewordings"), cells)
 
 
-@app.command()
-def archive(watch: WatchName, as_json: Json = False) -> None:
-    """End a watch: no further scenes, schedule or alerts; pending messages and scenes are withdrawn.
-
-    Objects, history, alerts and reports stay. Applying the watch file again resumes the watch and queues its scenes.
-    With PREFECT_API_URL set, the schedule is removed from the Prefect server, too.
-    """
-    from segwatch.db import watches
-
-    with clear_errors():
-        with open_engine() as engine, engine.begin() as conn:
-            done = watches.archive(conn, watch, datetime.now(UTC))
-        if as_json:
-            print_json(
-                {
-                    "watch": watch,
-                    "end": done.watch.end,
-                    "messages_withdrawn": done.messages,
-                    "scenes_withdrawn": done.scenes,
-                }
-            )
-        else:
-            counts = f"{done.messages} pending message(s) and {done.scenes} pending scene(s)"
-            out.print(f"{watch}: archived, {counts} withdrawn", markup=False)
-        if "PREFECT_API_URL" in os.environ:
-            from segwatch.flows.orchestration import deploy
-
-            deploy.schedule_watches([done.watch])
-        else:
-            say(
-                "PREFECT_API_URL is not set; if a Prefect server has its schedule, set it and run: segwatch deploy"
-            )
+for _command in (lifecycle.show, lifecycle.pause, lifecycle.resume, lifecycle.archive):
+    app.command()(_command)
+app.command(cls=Command)(lifecycle.clone)
 
 
 @app.command("test-rule")
 def try_rules(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Watch file; it is not applied.")],
     rule: Annotated[str | None, typer.Option("--rule", metavar="RULE", help="Only this rule.")] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option("--from", metavar="TIME", help="Only changes at this time (UTC) or later."),
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option("--to", metavar="TIME", help="Only changes before this time (UTC).")
-    ] = None,
+    since: From = None,
+    until: To = None,
     limit: Annotated[int, typer.Option(min=0, help="Maximum number of alerts shown per rule.")] = 20,
     as_json: Json = False,
 ) -> None:
@@ -124,22 +86,27 @@ def try_rules(
     from segwatch.flows.alerting.backtest import backtest_rules
     from segwatch.flows.config import watchfile
     from segwatch.flows.errors import ConfigError
+    from segwatch.geo.text.spelling import find_nearest
 
     with clear_errors():
         if since is not None and until is not None and until <= since:
             raise ConfigError(f"--to {until} is not after --from {since}")
         watch = watchfile.load(file)
         if rule is not None and rule not in {one.name for one in watch.rules}:
-            known = ", ".join(one.name for one in watch.rules) or "none"
-            raise ConfigError(f"--rule: {file} has no rule {rule!r}; it has: {known}")
+            known = [one.name for one in watch.rules]
+            near = find_nearest(rule, known)
+            hint = f"did you mean {near}? " if near else ""
+            raise ConfigError(
+                f"--rule: {file} has no rule {rule!r}; {hint}it has: {', '.join(known) or 'none'}"
+            )
         with open_engine() as engine, engine.connect() as conn:
-            count, results = backtest_rules(conn, watch, since=utc(since), until=utc(until))
+            count, results = backtest_rules(conn, watch, since=since, until=until)
     results = [one for one in results if rule is None or one.rule.name == rule]
     if as_json:
         print_json([_to_json(one, count, limit) for one in results])
         return
     for one in results:
-        _print_backtest(one, count, limit)
+        _print_backtest(one, count, limit, further=one is not results[0])
 
 
 def _to_json(one: RuleBacktest, changes: int, limit: int) -> dict[str, Any]:
@@ -166,7 +133,7 @@ def _to_json(one: RuleBacktest, changes: int, limit: int) -> dict[str, Any]:
     }
 
 
-def _print_backtest(one: RuleBacktest, changes: int, limit: int) -> None:
+def _print_backtest(one: RuleBacktest, changes: int, limit: int, *, further: bool) -> None:
     title = (
         f"{one.rule.name}: {len(one.alerts)} of {changes} changes alert, {one.objects} objects, "
         f"at most {one.busiest_day} on one day"
@@ -176,27 +143,29 @@ def _print_backtest(one: RuleBacktest, changes: int, limit: int) -> None:
     )
     cells = [
         (
-            format_minute(change.valid_at),
+            change.valid_at,
             f"{change.target} {change.kind}",
-            f"{change.before_m2 / 1e4:.2f} -> {change.after_m2 / 1e4:.2f}",
-            str(change.track_id),
+            round(change.before_m2 / 1e4, 4),
+            round(change.after_m2 / 1e4, 4),
+            change.track_id,
         )
         for change in one.alerts[:limit]
     ]
-    print_table(("acquired", "what", "hectares", "object"), cells, title=title)
+    print_table(("acquired", "what", "ha before", "ha after", "object"), cells, title=title, further=further)
     head = ("status", "confidence", "alerts", "later refuted", "no alert", "observations later", "days later")
-    print_table(head, map(_to_trade_cells, one.trade), title=f"{one.rule.name}: how sure an alert must be")
+    title = f"{one.rule.name}: how sure an alert must be"
+    print_table(head, map(_to_trade_cells, one.trade), title=title, further=True)
 
 
-def _to_trade_cells(choice: Trade) -> tuple[str, ...]:
+def _to_trade_cells(choice: Trade) -> tuple[Any, ...]:
     return (
         f"{choice.status}{' (this rule)' if choice.chosen else ''}",
-        f"{choice.confidence:g}",
-        str(choice.alerts),
-        str(choice.refuted),
-        str(choice.not_alerted),
-        "" if choice.delay_observations is None else f"{choice.delay_observations:g}",
-        "" if choice.delay_days is None else f"{choice.delay_days:.1f}",
+        choice.confidence,
+        choice.alerts,
+        choice.refuted,
+        choice.not_alerted,
+        choice.delay_observations,
+        None if choice.delay_days is None else round(choice.delay_days, 1),
     )
 
 
@@ -237,6 +206,8 @@ def compare(
 
 def _format_area_change(one: TargetComparison) -> str:
     """Format the area that a switch would add or take away, in hectares and percent."""
+    from segwatch.flows.report.formats import format_hectares
+
     before = one.both_m2 + one.only_primary_m2
     sign = "-" if one.area_change_m2 < 0 else "+"
     size = f"{sign}{format_hectares(abs(one.area_change_m2))} ha"
@@ -244,6 +215,8 @@ def _format_area_change(one: TargetComparison) -> str:
 
 
 def _print_comparison(found: Comparison) -> None:
+    from segwatch.flows.report.formats import format_hectares
+
     totals = [
         (
             one.target,
@@ -279,13 +252,16 @@ def _print_comparison(found: Comparison) -> None:
         for one in found.targets
     ]
     print_table(
-        ("target", "polygons lost", "gained", "changed", "area"), switch, title="what a switch would change"
+        ("target", "polygons lost", "gained", "changed", "area"),
+        switch,
+        title="what a switch would change",
+        further=True,
     )
     for reason, count in found.silent:
         say(f"not compared on {count} scene(s): {reason}")
     places = [
         (
-            format_minute(row["acquired_at"]),
+            row["acquired_at"],
             row["target"],
             "main only" if row["found_by"] == "primary" else "shadow only",
             format_hectares(row["area_m2"]),
@@ -293,4 +269,9 @@ def _print_comparison(found: Comparison) -> None:
         )
         for row in found.places
     ]
-    print_table(("acquired", "target", "found by", "hectares", "at"), places, title="where they differ most")
+    print_table(
+        ("acquired", "target", "found by", "hectares", "at"),
+        places,
+        title="where they differ most",
+        further=True,
+    )

@@ -1,13 +1,12 @@
-"""``segwatch apply|run|retry|deploy``: store watches and do their work."""
+"""``segwatch run|retry|deploy``: do the work of watches."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -20,162 +19,19 @@ from segwatch.flows.cli.console import (
     err,
     open_engine,
     out,
-    print_error,
     print_json,
     say,
     stoppable,
-    utc,
     warn,
 )
-from segwatch.flows.cli.learning import report_words
+from segwatch.flows.cli.parsing import From, To
 from segwatch.geo.text.printable import to_one_line
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from segwatch.db.watches import Applied
-    from segwatch.geo.types.watch import Watch
-
-
-def apply(
-    path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="Watch file (YAML), or a folder of watch files.")
-    ],
-    as_json: Json = False,
-) -> None:
-    """Store watches in the ledger.
-
-    A new or changed file becomes a new revision of its watch; applying an unchanged file changes nothing. If the end of
-    a watch is more than seven days past, its schedule is removed and its pending messages are withdrawn.
-
-    With PREFECT_API_URL set, the watches' deployments and schedules on that Prefect server are updated afterwards. A
-    new server needs `segwatch deploy` once, which also schedules the watches that are stored.
-
-    Exit status 1 if a file is invalid, a catalog does not have a watch's collection, or a schedule could not be put on
-    the server; all other watches are stored.
-    """
-    from segwatch.flows.config import watchfile
-    from segwatch.flows.config.sizes import find_doubtful_limits
-    from segwatch.flows.errors import ConfigError
-
-    with clear_errors():
-        given, failed = watchfile.load_each(path)
-        if not given:
-            raise ConfigError("\n".join(failed))
-        with open_engine() as engine:
-            applied = _store(engine, given, failed)
-        stored = [watch for watch, _, _ in applied]
-        missing = _report_catalogs(stored)
-        report_words([(watch, done) for watch, done, _ in applied])
-    _print_applied(applied, as_json=as_json)
-    for watch in stored:
-        for doubt in find_doubtful_limits(watch):
-            say(f"{watch.name}: warning: {doubt}")
-    for watch, _, withdrawn in applied:
-        _tell_if_over(watch, withdrawn)
-    for reason in failed:
-        print_error(reason)
-    # the watches stay stored even if scheduling fails
-    with clear_errors():
-        _schedule(stored)
-    if missing or failed:
-        raise typer.Exit(1)
-
-
-def _store(engine: Engine, given: list[Watch], failed: list[str]) -> list[tuple[Watch, Applied, int]]:
-    """Store each watch in a transaction of its own, with the number of messages withdrawn.
-
-    Reasons of those that fail are added to ``failed``.
-    """
-    from sqlalchemy.exc import DataError
-
-    from segwatch.db import watches, withdrawing
-    from segwatch.db.errors import DbError, describe_error
-    from segwatch.flows.config.cadence import is_over
-
-    applied = []
-    for watch in given:
-        try:
-            with engine.begin() as conn:
-                done, withdrawn = watches.apply(conn, watch), 0
-                if done.created and is_over(watch.end, datetime.now(UTC)):
-                    why = f"watch {watch.name} ended at {watch.end}"
-                    withdrawn = withdrawing.withdraw_watch(conn, watch.name, why)
-            applied.append((watch, done, withdrawn))
-        except (DbError, DataError) as error:
-            failed.append(f"{watch.name}: {describe_error(error)}")
-    return applied
-
-
-def _report_catalogs(stored: list[Watch]) -> bool:
-    """Report unreachable catalogs and missing collections; True if a collection is missing."""
-    from segwatch.flows.config.catalog_check import check_collections
-
-    missing = False
-    for found in check_collections(stored):
-        missing = missing or found.missing
-        show = print_error if found.missing else warn
-        show(f"{', '.join(found.watches)}: {found.reason}")
-    return missing
-
-
-def _print_applied(applied: list[tuple[Watch, Applied, int]], *, as_json: bool) -> None:
-    from segwatch.flows.config.sizes import describe_limits
-
-    if as_json:
-        print_json(
-            [
-                {
-                    "watch": watch.name,
-                    "revision": done.revision_id,
-                    "created": done.created,
-                    "min_polygon_m2": watch.min_polygon_m2,
-                    "min_change_m2": watch.tracking.min_change_m2,
-                    "messages_withdrawn": withdrawn,
-                }
-                for watch, done, withdrawn in applied
-            ]
-        )
-        return
-    for watch, done, _ in applied:
-        out.print(f"{watch.name}: {'new revision' if done.created else 'unchanged'} {done.revision_id}")
-        out.print(f"  {describe_limits(watch)}", markup=False)
-
-
-def _tell_if_over(watch: Watch, withdrawn: int) -> None:
-    from segwatch.flows.config.cadence import GRACE, is_over
-
-    if is_over(watch.end, datetime.now(UTC)):
-        say(
-            f"{watch.name}: its end {watch.end:%Y-%m-%d %H:%M} is more than {GRACE.days} days past: it has no schedule "
-            f"any more, and {withdrawn} pending message(s) were withdrawn; segwatch run still observes its period"
-        )
-
-
-def _schedule(stored: list[Watch]) -> None:
-    if "PREFECT_API_URL" in os.environ:
-        from segwatch.flows.errors import FlowError
-        from segwatch.flows.orchestration import deploy as deployment
-
-        try:
-            deployment.schedule_watches(stored)
-        except FlowError as error:
-            names = ", ".join(watch.name for watch in stored)
-            raise FlowError(f"stored, but not scheduled on the Prefect server: {names}: {error}") from error
-    elif any(watch.schedule for watch in stored):
-        say("PREFECT_API_URL is not set, so nothing is scheduled; set it and run: segwatch deploy")
 
 
 def run(
     watch: WatchName,
-    since: Annotated[
-        datetime | None,
-        typer.Option("--from", help="Only scenes acquired at this time (UTC) or later.", metavar="TIME"),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option("--to", help="Only scenes acquired before this time (UTC).", metavar="TIME"),
-    ] = None,
+    since: From = None,
+    until: To = None,
     as_json: Json = False,
 ) -> None:
     """Do the whole job for one watch in this process, without a Prefect server or worker.
@@ -196,8 +52,8 @@ def run(
                 engine,
                 settings,
                 watch,
-                start=utc(since),
-                end=utc(until),
+                start=since,
+                end=until,
                 progress=lambda text: progress.update(task, description=to_one_line(text)),
             )
     if as_json:

@@ -6,7 +6,8 @@ fix.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from segwatch.flows.config.cadence import GRACE, find_next, is_over
 from segwatch.flows.config.geojson import parse_geometry, read_geometry_file
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.config.watch_document import AreaSection, RuleSection, SourceSection, WatchDocument
-from segwatch.flows.config.yaml_document import MAX_BYTES, parse_yaml
+from segwatch.flows.config.yaml_document import MAX_BYTES, index_lines, parse_yaml
 from segwatch.flows.errors import ConfigError
 from segwatch.geo import grid as grids
 from segwatch.geo.antimeridian import is_bounding_box, is_in_degrees, to_box
@@ -69,7 +70,27 @@ def load(path: Path) -> Watch:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse(parse_yaml(content, str(path)), base=path.parent, name=str(path))
+    try:
+        return parse(parse_yaml(content, str(path)), base=path.parent, name=str(path))
+    except ConfigError as error:
+        raise ConfigError(_add_lines(str(error), str(path), index_lines(content))) from error
+
+
+_FIELD = re.compile(r"([a-z_]\w*(?:\.[^:\s]+)*): ")
+
+
+def _add_lines(message: str, name: str, lines: Mapping[str, int]) -> str:
+    """Add to each line of a message about a field the number of the line on which the file has that field."""
+    return "\n".join(_add_line(one, f"{name}: ", lines) for one in message.splitlines())
+
+
+def _add_line(said: str, file: str, lines: Mapping[str, int]) -> str:
+    before, rest = (file, said.removeprefix(file)) if said.startswith(file) else ("", said)
+    found = _FIELD.match(rest)
+    where = "" if found is None else found[1]
+    while where and where not in lines:
+        where = where.rpartition(".")[0]
+    return f"{before}line {lines[where]}: {rest}" if where else said
 
 
 def load_all(path: Path) -> Iterator[Watch]:

@@ -75,6 +75,57 @@ def parse_yaml(content: bytes, name: str) -> object:
         raise ConfigError(f"{name}: cannot be read as YAML: {error}") from error
 
 
+def index_lines(content: bytes) -> dict[str, int]:
+    """Index the fields of a document: path of a field, such as ``rules.0.name`` -> its line, from 1.
+
+    Entries of a list that have a name are also found by it: ``rules.grown.kinds``. Empty for an invalid document.
+    """
+    try:
+        loader = _Loader(content.decode("utf-8"))
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
+    except (UnicodeDecodeError, yaml.YAMLError, *_INVALID_VALUES):
+        return {}
+    found: dict[str, int] = {}
+    if node is not None:
+        _index(node, "", found, set())
+    return found
+
+
+def _index(node: yaml.Node, where: str, found: dict[str, int], seen: set[int]) -> None:
+    """Add the fields below a node; one that aliases repeat is visited once."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                path = f"{where}.{key.value}".lstrip(".")
+                found.setdefault(path, _line(key))
+                _index(value, path, found, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, one in enumerate(node.value):
+            path = f"{where}.{position}"
+            found.setdefault(path, _line(one))
+            below: dict[str, int] = {}
+            _index(one, path, below, seen)
+            found.update(below)
+            if (name := _read_name(one)) is not None:
+                found |= {f"{where}.{name}{field.removeprefix(path)}": line for field, line in below.items()}
+                found.setdefault(f"{where}.{name}", _line(one))
+
+
+def _read_name(node: yaml.Node) -> str | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    named = (
+        value.value for key, value in node.value if key.value == "name" and isinstance(value, yaml.ScalarNode)
+    )
+    return next(named, None)
+
+
 def _read(text: str, name: str) -> object:
     loader = _Loader(text)
     try:

@@ -34,6 +34,9 @@ MAX_RESTART_AGE = timedelta(days=1)
 #: Prefect marks a worker as offline after three missed heartbeats.
 _HEARTBEATS = 3
 _ALWAYS = ("track/track", "deliver/deliver")
+#: Area of findings about watches that people paused.
+ABOUT_WATCHES = "watches"
+_PAUSED = "paused"
 #: Deployments that are created with their schedule switched off.
 _OFF_BY_DEFAULT = ("poll-feeds/poll-feeds", "respond/respond")
 
@@ -46,6 +49,7 @@ def check(facts: Facts) -> list[Finding]:
         *_ledger(facts),
         *_prefect(facts),
         *control_plane.check(facts),
+        *_pauses(facts),
         *_schedules(facts),
         *_workers(facts),
         *_catalogs(facts),
@@ -121,8 +125,9 @@ def _schedules(facts: Facts) -> Iterator[Finding]:
         return
     yield from _missing(facts, server)
     switched_on = [one for one in server.scheduled if one.on]
+    expected = {*_OFF_BY_DEFAULT, *(make_deployment_name(one.name) for one in _list_paused(facts))}
     for one in server.scheduled:
-        if not one.on and one.name not in _OFF_BY_DEFAULT:
+        if not one.on and one.name not in expected:
             says = f"{one.name}: its schedule is switched off"
             yield Finding("schedules", Level.NOTE, says, "unless that is intended, switch it on in Prefect")
     silent = [one for one in switched_on if _is_silent(one, facts.now)]
@@ -311,7 +316,7 @@ def _find_due_search(watch: WatchHealth) -> datetime | None:
     """Return when the first catalog search after the last one was due."""
     if watch.schedule is None:
         return None
-    since = max(watch.applied_at, watch.attempted_at or watch.applied_at)
+    since = max(watch.applied_at, watch.attempted_at or watch.applied_at, watch.acted_at or watch.applied_at)
     try:
         return cadence.find_next(watch.schedule, since)
     except ValueError:
@@ -320,7 +325,18 @@ def _find_due_search(watch: WatchHealth) -> datetime | None:
 
 def _live(facts: Facts) -> list[WatchHealth]:
     watches = facts.ledger.watches if facts.ledger is not None else ()
-    return [one for one in watches if not cadence.is_over(one.ends_at, facts.now)]
+    return [one for one in watches if not cadence.is_over(one.ends_at, facts.now) and one.state != _PAUSED]
+
+
+def _list_paused(facts: Facts) -> list[WatchHealth]:
+    return [one for one in (facts.ledger.watches if facts.ledger is not None else ()) if one.state == _PAUSED]
+
+
+def _pauses(facts: Facts) -> Iterator[Finding]:
+    for one in _list_paused(facts):
+        since = f" since {_at(one.acted_at)}" if one.acted_at is not None else ""
+        says = f"watch {one.name} is paused{since}: nothing is searched or predicted"
+        yield Finding(ABOUT_WATCHES, Level.NOTE, says, f"to go on: segwatch watch resume {one.name}")
 
 
 def _leases(facts: Facts) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from segwatch.flows.config.yaml_document import MAX_BYTES, parse_yaml
 from segwatch.flows.errors import ConfigError
 from segwatch.geo.antimeridian import Bounds, intersects, is_bounding_box, to_box
 from segwatch.geo.grid import MAX_SIDE_M
-from segwatch.geo.text.spelling import describe_errors
+from segwatch.geo.text.spelling import describe_errors, find_nearest
 from segwatch.geo.types.event import Event, EventKind, EventLevel
 from segwatch.geo.types.watch import AlertStatus, Watch
 
@@ -262,9 +262,10 @@ def find_playbook(books: Sequence[Playbook], name: str) -> Playbook:
     for one in books:
         if one.name == name:
             return one
-    raise ConfigError(
-        f"no playbook is named {name!r}; known are: {', '.join(one.name for one in books) or 'none'}"
-    )
+    known = [one.name for one in books]
+    near = find_nearest(name, known)
+    hint = f"did you mean {near}? " if near else ""
+    raise ConfigError(f"no playbook is named {name!r}; {hint}known are: {', '.join(known) or 'none'}")
 
 
 def _parse(content: bytes, name: str) -> Playbook:

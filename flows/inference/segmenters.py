@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -22,12 +23,14 @@ from segwatch.geo import identity
 from segwatch.geo.predictions import to_logits
 from segwatch.geo.types.segmentation import SegmentationRequest, TilePixels, TilePrediction
 from segwatch.model import model_version
-from segwatch.model.errors import CheckpointError
+from segwatch.model.errors import CheckpointError, ModelError
 
 if TYPE_CHECKING:
     from segwatch.model.sam3.concepts import ConceptPrediction
 
 Tiles = Sequence[TilePixels]
+#: Errors of a machine that does not have the configured segmenter.
+UNAVAILABLE = (SegmenterError, ModelError)
 #: Segmenters that come with segwatch and need no weights.
 _SHIPPED = {"spectral": "segwatch.flows.inference.spectral:SpectralSegmenter"}
 #: Architectures that come with segwatch and load weights.
@@ -254,6 +257,20 @@ def is_demonstration(settings: FlowSettings) -> bool:
     """Return whether the configured segmenter is the model that ships with segwatch."""
     own = settings.segmenter is not None or settings.model == SAM3
     return not own and identity.is_demonstration(get_model_version(settings))
+
+
+def find_tile_px(settings: FlowSettings) -> int | None:
+    """Find the tile size of the configured segmenter without loading weights; None where only its weights tell."""
+    if settings.segmenter is not None:
+        return load_named(settings.segmenter).tile_px
+    if settings.model == SAM3:
+        return None
+    file = model_version.resolve_model_folder(settings.model_path) / "config.json"
+    try:
+        size = json.loads(file.read_text(encoding="utf-8")).get("image_size")
+    except (OSError, ValueError, AttributeError):
+        return None  # whoever loads the model says what is wrong with it
+    return size if isinstance(size, int) else None
 
 
 def load_named(name: str, variable: str = "SEGWATCH_SEGMENTER") -> Segmenter:

@@ -12,7 +12,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import resources
@@ -27,7 +27,7 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.exceptions import ObjectAlreadyExists
 from sqlalchemy import Engine
 
-from segwatch.db import watches
+from segwatch.db import watch_actions, watches
 from segwatch.db.errors import DbError
 from segwatch.flows.config import cadence
 from segwatch.flows.errors import ConfigError, FlowError
@@ -185,21 +185,36 @@ def schedule_all_watches(engine: Engine) -> None:
                 found.append(watches.load_current(conn, name).watch)
             except DbError as error:
                 failed.append(f"{name}: {error}")
-    _schedule(found, failed, set(names))
+    _schedule(found, failed, set(names), read_paused(engine))
 
 
-def schedule_watches(chosen: Sequence[Watch]) -> None:
+def read_paused(engine: Engine) -> frozenset[str]:
+    """Read the names of the watches that are paused."""
+    with engine.connect() as conn:
+        return frozenset(one.watch for one in watch_actions.list_pauses(conn))
+
+
+def schedule_watches(
+    chosen: Sequence[Watch], *, paused: Collection[str] = (), resumed: Collection[str] = ()
+) -> None:
     """Schedule these watches, each on a deployment of its own; other watches are left unchanged.
 
     Repeating it changes nothing. A schedule that was switched off stays off. A watch that is over has no schedule. A
     server without deployments is left as it is if none of the watches has a schedule.
+
+    Parameters
+    ----------
+    paused
+        Watches whose deployments are paused: Prefect starts no run of them, and deletes those that it had planned.
+    resumed
+        Watches whose deployments are not paused any more.
 
     Raises
     ------
     FlowError
         The server does not respond, or some watches could not be scheduled; these keep their previous schedules.
     """
-    _schedule(chosen, [], None)
+    _schedule(chosen, [], None, paused, resumed)
 
 
 def is_over(watch: Watch) -> bool:
@@ -207,7 +222,13 @@ def is_over(watch: Watch) -> bool:
     return cadence.is_over(watch.end, datetime.now(UTC))
 
 
-def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None) -> None:
+def _schedule(
+    chosen: Sequence[Watch],
+    failed: list[str],
+    known: set[str] | None,
+    paused: Collection[str],
+    resumed: Collection[str] = (),
+) -> None:
     with explain_unreachable_server(), get_client(sync_client=True) as client:
         if known is None and not any(_needs_schedule(one) for one in chosen) and not is_deployed(client):
             return
@@ -215,21 +236,30 @@ def _schedule(chosen: Sequence[Watch], failed: list[str], known: set[str] | None
         for watch in chosen:
             try:
                 _put(server, watch)
+                if watch.name in paused:
+                    server.set_paused(watch.name, paused=True)
+                elif watch.name in resumed:
+                    server.set_paused(watch.name, paused=False)
             except (ValueError, TypeError, ArithmeticError, httpx.HTTPStatusError) as error:
                 failed.append(f"{watch.name}: schedule {watch.schedule!r}: {error}")
         if known is not None:
-            for name in server.list_unmoved():
-                if name in known:  # its definition cannot be read; isolated, its schedule cannot block others
-                    server.isolate(name)
-                else:
-                    server.drop(name)
-            for name in server.list_watches():
-                if name not in known:
-                    server.drop(name)
-            for watch in filter(is_over, chosen):
-                server.drop_idle(watch.name)
+            _drop_others(server, known, chosen)
     if failed:
         raise FlowError("some watches could not be scheduled (all others are): " + "; ".join(failed))
+
+
+def _drop_others(server: WatchDeployments, known: set[str], chosen: Sequence[Watch]) -> None:
+    """Delete the deployments of watches that the ledger does not contain, and idle ones of watches that are over."""
+    for name in server.list_unmoved():
+        if name in known:  # its definition cannot be read; isolated, its schedule cannot block others
+            server.isolate(name)
+        else:
+            server.drop(name)
+    for name in server.list_watches():
+        if name not in known:
+            server.drop(name)
+    for watch in filter(is_over, chosen):
+        server.drop_idle(watch.name)
 
 
 def _needs_schedule(watch: Watch) -> bool:

@@ -17,7 +17,7 @@ from segwatch.flows.failures.outages import require_sources
 from segwatch.flows.inference import watch_models
 from segwatch.flows.inference.drain import drain
 from segwatch.flows.orchestration.heartbeats import register_run
-from segwatch.flows.pipeline.discovery import discover_watch
+from segwatch.flows.pipeline.discovery import discover_watch, require_active
 from segwatch.flows.pipeline.steps import Report, Steps
 from segwatch.flows.report.publish import publish
 
@@ -44,12 +44,15 @@ def run_in_process(
 
     Raises
     ------
+    WatchPaused
+        The watch is paused.
     FlowError
         A step failed, or work is left that could be done now.
     """
     version = watch_models.read_version(
         engine, settings, watch
     )  # an invalid setting is reported before any work begins
+    require_active(engine, watch)
     steps = Steps()
 
     def discover() -> dict[str, Any]:

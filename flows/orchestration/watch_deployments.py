@@ -99,6 +99,19 @@ class WatchDeployments:
             self._client.update_deployment_schedule(deployment.id, own.id, schedule=wanted)
         self._drop_old(watch)
 
+    def set_paused(self, watch: str, *, paused: bool) -> None:
+        """Pause the deployment of a watch, or end its pause; schedules that an operator switched off stay off.
+
+        Prefect starts no run of a paused deployment, and deletes the runs that it had planned.
+        """
+        found = self._find(watch)
+        if found is None or found.paused == paused:
+            return
+        if paused:
+            self._client.pause_deployment(found.id)
+        else:
+            self._client.resume_deployment(found.id)
+
     def isolate(self, watch: str) -> None:
         """Move the schedule of a watch from the shared deployment to its own, unchanged."""
         old = self._old.get(watch)

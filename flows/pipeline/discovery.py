@@ -13,10 +13,10 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from segwatch.db import discoveries, observations, scenes, watches, watermarks
+from segwatch.db import discoveries, observations, scenes, watch_actions, watches, watermarks
 from segwatch.db.errors import UnknownWatch, describe_error
 from segwatch.db.watches import StoredWatch
-from segwatch.flows.errors import ConfigError
+from segwatch.flows.errors import ConfigError, WatchPaused
 from segwatch.flows.failures.reasons import Reasons
 from segwatch.geo.clock import ITEM_TOLERANCE
 from segwatch.geo.errors import SearchIncomplete
@@ -73,7 +73,7 @@ def _record_outcome(
             began_at = None if narrowed else discoveries.read_clock(conn)
         try:
             found = search_all(engine, name, *args, **kwargs)
-        except (ConfigError, UnknownWatch):
+        except (ConfigError, UnknownWatch, WatchPaused):
             raise  # no request was sent
         except Exception as error:
             reason = describe_error(error)
@@ -123,6 +123,8 @@ def discover_watch(
     ------
     segwatch.db.errors.UnknownWatch
         No watch has this name.
+    WatchPaused
+        The watch is paused.
     ConfigError
         Nothing can lie in the period.
     segwatch.geo.errors.CatalogUnreachable
@@ -132,6 +134,7 @@ def discover_watch(
     segwatch.geo.errors.NoSuchCollection
         Nothing was found because the catalog does not have the collection.
     """
+    require_active(engine, name)
     with engine.begin() as conn:
         stored = watches.load_current(conn, name)
         mark = watermarks.load(conn, stored.revision_id)
@@ -174,6 +177,20 @@ def _check_period(watch: Watch, start: datetime | None, end: datetime | None) ->
         raise ConfigError(
             f"the period from {begins} to {ends or 'now'} is outside the watch's period, {watch.start} to {until}"
         )
+
+
+def require_active(engine: Engine, name: str) -> None:
+    """Check that a watch is not paused.
+
+    Raises
+    ------
+    WatchPaused
+        The watch is paused.
+    """
+    with engine.connect() as conn:
+        pause = watch_actions.find_pause(conn, name)
+    if pause is not None:
+        raise WatchPaused(f"{pause}; to go on: segwatch watch resume {name}")
 
 
 def _search(

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from segwatch.flows.cli import app
+from segwatch.flows.cli import app, tree
 from tests.support.paths import ROOT
 
 _FENCE = re.compile(r"^( *)```([\w-]*)(?: title=\"([^\"]+)\")?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -148,7 +148,8 @@ def _check_options(words: list[str]) -> None:
         if rest[0].isupper():  # any of them
             return
         assert rest[0] in below, f"segwatch has no {' '.join(words)}"
-        command = below[rest.pop(0)]
+        name = rest.pop(0)
+        command = tree.load(name) if isinstance(below[name], tree.Stub) else below[name]
     known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
     before_dashes = rest[: rest.index("--")] if "--" in rest else rest
     given = {one.partition("=")[0] for one in before_dashes if one.startswith("--")}

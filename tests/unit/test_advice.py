@@ -34,6 +34,7 @@ ALLOWED = {
         "make clean",
     ): "says what the command does, after the one that keeps the data",
     ("flows/cli/local.py", "delete the"): "help of the command itself, which asks before",
+    ("flows/cli/tree.py", "delete the"): "the first line of that help",
     ("flows/cli/local.py", "Remove it"): "the question itself",
     ("flows/cli/database.py", "delete its"): "help of the command itself, which asks before",
     ("flows/cli/database.py", "delete everything"): "help of the option that says so",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from segwatch.db.migrations import views
 
 revision = '0040'
-down_revision = '0037'
+down_revision = '0039'
 branch_labels = None
 depends_on = None
 

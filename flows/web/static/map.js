@@ -290,7 +290,7 @@ element("imagery").addEventListener("change", () => showDate(state.index));
 
 map.on("load", async () => {
   const watches = await get("/api/watches");
-  element("watch").replaceChildren(...watches.map((row) => new Option(row.watch, row.watch)));
+  element("watch").replaceChildren(...watches.map((row) => new Option(row.state === "active" ? row.watch : `${row.watch} (${row.state})`, row.watch)));
   element("watch").addEventListener("change", (event) =>
     showWatch(watches.find((row) => row.watch === event.target.value)));
   if (watches.length) await showWatch(watches[0]);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import Any
 
 import pytest
@@ -32,13 +33,8 @@ def test_alerts_show_the_time_by_which_they_are_ordered(ledgers: Any) -> None:
     ledger: Ledger = ledgers()
     for day in range(3):
         ledger.arrive([SceneContent((cells(1, 1, 3, 3 + 2 * one),)) for one in range(3)], [day])
-    head, *rows = (
-        line.split("│")
-        for line in segwatch("alert", "list", "lakes").stdout.splitlines()
-        if "lakes" not in line
-    )
-    del head
-    raised = [row[1].strip() for row in rows if len(row) > 2 and row[1].strip()[:2] == "20"]
+    rows = list(csv.DictReader(segwatch("alert", "list", "lakes").stdout.splitlines(), delimiter="\t"))
+    raised = [row["raised"] for row in rows]
     assert len(raised) >= 2
     assert raised == sorted(raised, reverse=True)
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolUpdate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.workers.process import ProcessWorker
 from shapely.geometry import box
@@ -283,3 +284,45 @@ def test_applying_before_the_first_deploy_says_what_is_stored_and_what_to_do(
     assert "run: segwatch deploy (it schedules all stored watches)" in said
     with worker.connect() as conn:
         assert watches.load_current(conn, "shore").watch.schedule == "0 5 * * *"
+
+
+def test_a_paused_watch_has_no_runs_on_the_server(server: Server, engine: Engine) -> None:
+    """Whatever updates the deployment later, it stays paused until somebody resumes the watch."""
+    off = replace(LAKES, name="off")
+    with engine.begin() as conn:
+        for watch in (LAKES, off):
+            watches.apply(conn, watch)
+    deploy.schedule_watches([LAKES, off])
+    with get_client(sync_client=True) as client:
+        schedule_id = server.schedules("observe/watch-off")["off"].id
+        assert schedule_id is not None
+        client.update_deployment_schedule(
+            client.read_deployment_by_name("observe/watch-off").id, schedule_id, active=False
+        )
+
+        def paused() -> dict[str, bool]:
+            names = ("lakes", "off")
+            return {name: client.read_deployment_by_name(f"observe/watch-{name}").paused for name in names}
+
+        for words in (["pause", "lakes"], ["pause", "lakes"], ["pause", "off"]):
+            done = CliRunner().invoke(app, ["watch", *words])
+            assert done.exit_code == 0, done.output
+        assert paused() == {"lakes": True, "off": True}
+        ours = FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(
+                any_=[client.read_deployment_by_name("observe/watch-lakes").id]
+            )
+        )
+        assert client.read_flow_runs(flow_run_filter=ours) == [], "planned runs are deleted"
+        deploy.schedule_watches([replace(LAKES, schedule="30 7 * * *")], paused=deploy.read_paused(engine))
+        deploy.schedule_all_watches(engine)
+        assert paused() == {"lakes": True, "off": True}
+        client.resume_deployment(client.read_deployment_by_name("observe/watch-lakes").id)
+        deploy.schedule_all_watches(engine)
+        assert paused()["lakes"], (
+            "what the ledger says holds: a command that was killed halfway is made up for"
+        )
+        for name in ("lakes", "lakes", "off"):
+            assert CliRunner().invoke(app, ["watch", "resume", name]).exit_code == 0
+        assert paused() == {"lakes": False, "off": False}
+    assert {name: on for name, (_, on) in crons(server).items()} == {"lakes": True, "off": False}

@@ -2,6 +2,9 @@
 CREATE OR REPLACE VIEW segwatch.waiting AS
 SELECT o.id AS observation_id,
        CASE
+           WHEN o.state = 'pending' AND b.watch IS NOT NULL
+               THEN 'the watch is paused since '
+                    || to_char(b.paused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC: predicted once it is resumed'
            WHEN o.state = 'pending' AND n.at > clock_timestamp()
                THEN 'next attempt after ' || to_char(n.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
            WHEN o.state = 'pending' AND o.reason IS NOT NULL
@@ -22,5 +25,7 @@ LEFT JOIN LATERAL (
     FROM segwatch.unanswered p
     WHERE o.state = 'inferred' AND p.series_id = o.series_id
       AND (p.acquired_at, p.scene_id) < (o.acquired_at, o.scene_id)) e ON true
+LEFT JOIN segwatch.watch w ON w.id = o.revision_id
+LEFT JOIN segwatch.paused_watch b ON b.watch = w.name
 WHERE o.state IN ('pending', 'inferred');
 GRANT SELECT ON segwatch.waiting TO segwatch_worker;

@@ -45,7 +45,8 @@ GRANT SELECT, INSERT ON
     segwatch.assessment_stratum,
     segwatch.calibration
     TO segwatch_worker;
-GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.judgement_evidence, segwatch.review
+GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.judgement_evidence, segwatch.review,
+    segwatch.watch_action
     TO segwatch_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run, segwatch.announcement, segwatch.discovery_request
     TO segwatch_worker;

@@ -21,6 +21,17 @@ CREATE TABLE segwatch.instruction (
     CONSTRAINT instruction_pk PRIMARY KEY (id)
 );
 
+CREATE TABLE segwatch.watch_action (
+    watch_name TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    person TEXT NOT NULL,
+    note TEXT NOT NULL,
+    acted_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT watch_action_pk PRIMARY KEY (watch_name, ordinal),
+    CONSTRAINT watch_action_known CHECK (action IN ('paused', 'resumed', 'archived'))
+);
+
 CREATE TABLE segwatch.watch (
     id UUID NOT NULL,
     name TEXT NOT NULL,

@@ -9,6 +9,8 @@ SELECT h.name AS watch, w.id AS watch_revision, i.text AS instruction, i.targets
        CAST(w.definition->'tracking'->>'min_change_ratio' AS float8) AS min_change_ratio,
        CAST(w.definition->>'start' AS timestamptz) AS starts_at, CAST(w.definition->>'end' AS timestamptz) AS ends_at,
        w.definition->>'schedule' AS schedule, w.priority, h.applied_at, a.geom,
+       coalesce(l.state, CASE WHEN CAST(w.definition->>'end' AS timestamptz) <= clock_timestamp() THEN 'ended' ELSE 'active' END) AS state,
+       l.acted_at AS state_since,
        n.model_version AS model, coalesce(segwatch.is_demonstration(n.model_version), false) AS is_demonstration
 FROM segwatch.watch_head h
 JOIN segwatch.watch w ON w.id = h.revision_id
@@ -17,6 +19,11 @@ JOIN segwatch.area a ON a.id = w.area_id
 LEFT JOIN LATERAL (
     SELECT s.model_version FROM segwatch.series s
     WHERE s.watch_name = h.name AND s.id IN (SELECT series_id FROM segwatch.current_series) LIMIT 1) n ON true
+LEFT JOIN LATERAL (
+    SELECT x.action AS state, x.acted_at
+    FROM (SELECT n.* FROM segwatch.watch_action n WHERE n.watch_name = h.name ORDER BY n.ordinal DESC LIMIT 1) x
+    -- applying its file again resumes an archived watch
+    WHERE x.action = 'paused' OR (x.action = 'archived' AND h.applied_at <= x.acted_at)) l ON true
 WHERE ((SELECT segwatch.reads_all_watches()) OR h.name = ANY (CAST((SELECT segwatch.readable_watches()) AS text[])));
 
 GRANT SELECT ON watch.watches TO segwatch_analyst, segwatch_worker;
@@ -63,3 +70,7 @@ COMMENT ON COLUMN watch.watches.model IS
     'Name and version of the model of the series in force; null before the first observation.';
 COMMENT ON COLUMN watch.watches.is_demonstration IS
     'Whether that is the model that ships with segwatch, which demonstrates and is not made for decisions.';
+COMMENT ON COLUMN watch.watches.state IS
+    'active; paused: nothing is searched or predicted until somebody resumes it; archived: ended for good by somebody; ended: its end has passed.';
+COMMENT ON COLUMN watch.watches.state_since IS
+    'When somebody paused or archived the watch, UTC; null = nobody did.';

@@ -66,6 +66,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp
     UNION ALL
     SELECT NULL, NULL, 'not imaged', NULL
     WHERE NOT EXISTS (SELECT 1 FROM observed) AND NOT EXISTS (SELECT 1 FROM unusable)
+    UNION ALL
+    -- scenes since then are not searched
+    SELECT NULL, NULL, 'paused', 'since ' || to_char(b.paused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC: no scene is searched or predicted'
+    FROM segwatch.paused_watch b
+    WHERE b.watch = why_not.watch AND b.paused_at <= why_not.at
+      AND ((SELECT segwatch.reads_all_watches()) OR b.watch = ANY (CAST((SELECT segwatch.readable_watches()) AS text[])))
     ORDER BY 2 DESC NULLS LAST, 1
 $$;
 
@@ -73,4 +79,4 @@ REVOKE ALL ON FUNCTION watch.why_not FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION watch.why_not TO segwatch_analyst, segwatch_worker;
 
 COMMENT ON FUNCTION watch.why_not IS
-    'Why there is no alert at a point (degrees, EPSG:4326), one row per observation and rejected item of the watch acquired up to a time: not imaged, cloudy, nothing found, below threshold (found, but no change that a rule asks for), refuted (further observations refuted the change), suppressed (a review rejected the object), failed, pending, rejected (the item cannot be used), or alerted. The column waits says what a pending observation or a provisional change waits for.';
+    'Why there is no alert at a point (degrees, EPSG:4326), one row per observation and rejected item of the watch acquired up to a time: not imaged, cloudy, nothing found, below threshold (found, but no change that a rule asks for), refuted (further observations refuted the change), suppressed (a review rejected the object), failed, pending, rejected (the item cannot be used), paused (somebody paused the watch, and later scenes are not searched), or alerted. The column waits says what a pending observation or a provisional change waits for.';
