@@ -86,7 +86,7 @@ class World:
         """
         ground, place = self.ground(change), self.place(change)
         covered = (self.labels[:, ground] > 0).mean(axis=1) >= 0.5
-        there = (self.labels[:, place] > 0).any(axis=1) | (change.kind is ChangeKind.DISAPPEARED)
+        there = np.asarray((self.labels[:, place] > 0).any(axis=1) | (change.kind is ChangeKind.DISAPPEARED))
         before = covered[: change.scene][::-1] != covered[change.scene]
         after = (covered[change.scene :] == covered[change.scene]) & there[change.scene :]
         return change.scene - _count_run(before), change.scene + _count_run(after)
