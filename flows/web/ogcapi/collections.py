@@ -100,35 +100,6 @@ TRAITS = {
         "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id", "ordinal"),
         "observation_id",
     ),
-    "evidence": ViewTraits(
-        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id",), "observation_id"
-    ),
-    "presence": ViewTraits(
-        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id", "target"),
-        "observation_id",
-    ),
-    "shadow_comparisons": ViewTraits(
-        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired",
-        ("observation_id", "target", "shadow"), "observation_id",
-    ),
-    "alert_corrections": ViewTraits(
-        "recorded_at", "recorded_at", "recorded_at, when the alert was corrected", ("alert_id", "ordinal"), "alert_id"
-    ),
-    "accuracy": ViewTraits(
-        "drawn_at", "drawn_at", "drawn_at, when the sample was drawn", ("assessment_id", "target"), "assessment_id"
-    ),
-    "assessments": ViewTraits(
-        "drawn_at", "drawn_at", "drawn_at, when the sample was drawn", ("assessment_id", "target", "stratum"),
-        "assessment_id",
-    ),
-    "calibrations": ViewTraits(
-        "fitted_at", "fitted_at", "fitted_at, when it was fitted", ("series_id", "target", "subject", "version"),
-        "series_id",
-    ),
-    "upgrades": ViewTraits(
-        "seed_valid_at", "seed_valid_at", "seed_valid_at, of the scene from which the series starts",
-        ("series_id", "from_series_id", "seed_known_at", "kind"), "series_id",
-    ),
     "events": ViewTraits(
         "occurred_at", "occurred_at", "occurred_at, when the event began", ("event_id",), "event_id"
     ),

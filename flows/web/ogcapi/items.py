@@ -14,9 +14,9 @@ from starlette.datastructures import QueryParams
 from starlette.responses import StreamingResponse
 from tipg import dependencies
 from tipg.collections import Collection, ItemList
-from tipg.factory import OGCFeaturesFactory, orjsonDumps
+from tipg.factory import OGCFeaturesFactory
 from tipg.resources.enums import MediaType
-from tipg.resources.response import GeoJSONResponse, ORJSONResponse
+from tipg.resources.response import GeoJSONResponse, ORJSONResponse, orjsonDumps
 
 from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.flows.web.ogcapi.collections import ViewCollection, response_counts

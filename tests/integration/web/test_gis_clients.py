@@ -64,7 +64,8 @@ def test_gdal_lists_collections_and_reads_every_page(address: str) -> None:
     assert len(set(whole)) == found["features"] == 13
     assert whole == pages
     assert found["crs"] == 4326
-    (lake,) = map(shapely.from_wkt, found["few"])
+    (lake,) = (shapely.from_wkt(one) for one in found["few"])
+    assert lake is not None
     assert shapely.equals_exact(lake.normalize(), LAKE.normalize(), 1e-6)
     assert "datetime" in found["types"]["first_seen"]
     assert "float" in found["types"]["area_m2"]
