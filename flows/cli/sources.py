@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from segwatch.flows.config.settings import FlowSettings
     from segwatch.geo.sources.local.adding import AddedFile, AddingOptions, AddReport
     from segwatch.geo.sources.local.registry import LocalSource
-    from segwatch.geo.sources.search.inspection import Finding
+    from segwatch.geo.sources.search.profile_check import SourceFinding
 
 #: Findings about what a catalog does not offer; all others are about files that do not fit the profile.
 _ABOUT_THE_CATALOG = {"search", "items", "paging", "assets", "profile"}
@@ -417,7 +417,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _print_findings(findings: list[Finding]) -> None:
+def _print_findings(findings: list[SourceFinding]) -> None:
     marked = [
         ("ok" if one.good else "missing" if one.about in _ABOUT_THE_CATALOG else "wrong", one)
         for one in findings

@@ -66,7 +66,7 @@ def test_a_paused_watch_does_no_work_and_every_window_says_so(paused: Ledger, co
     ):
         discover_watch(paused.engine, "lakes", model_version=MODEL)
     for flow in (observe, discover):
-        state = flow.fn("lakes")
+        state: Any = flow.fn("lakes")
         assert (state.name, "lakes is paused" in state.message) == ("Skipped", True)
     run = segwatch("run", "lakes")
     assert (run.exit_code, "segwatch watch resume lakes" in run.output) == (1, True)
