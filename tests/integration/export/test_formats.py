@@ -96,10 +96,11 @@ def _check_geoparquet(path: Path) -> None:
     assert column["crs"]["id"] == {"authority": "EPSG", "code": 4326}
     assert set(column["covering"]["bbox"]) == {"xmin", "ymin", "xmax", "ymax"}
     assert column["bbox"] == pytest.approx(list(shapely.union_all([LARGE, OTHER]).bounds))
-    rows = duckdb.sql(
+    query: Any = duckdb.sql(
         f"SELECT id, geometry, bbox.xmin, bbox.ymax, area_m2, first_seen FROM read_parquet('{path}')"
         f" WHERE bbox.xmin < {SMALL.bounds[2]} AND bbox.ymin < {SMALL.bounds[3]}"
-    ).fetchall()
+    )
+    rows = query.fetchall()
     ((_, wkb, west, north, _, seen),) = rows
     # DuckDB with its spatial extension returns a geometry, without it the bytes
     shape = (
@@ -114,11 +115,14 @@ def _check_geoparquet(path: Path) -> None:
 
 def _check_tiles(path: Path) -> None:
     with path.open("rb") as file:
-        reader = Reader(MmapSource(file))
+        source: Any = MmapSource
+        make: Any = Reader
+        reader = make(source(file))
         header = reader.header()
         assert (header["version"], header["min_zoom"], header["max_zoom"]) == (3, 0, 12)
         assert reader.metadata()["vector_layers"][0]["id"] == "objects"
-        place = tms.get("WebMercatorQuad").tile(*LARGE.representative_point().coords[0], 12)
+        middle = LARGE.representative_point()
+        place = tms.get("WebMercatorQuad").tile(middle.x, middle.y, 12)
         content = reader.get(place.z, place.x, place.y)
         assert {one.properties["target"] for one in decoded(gzip.decompress(content))["objects"]} == {"water"}
 
@@ -170,7 +174,7 @@ def test_a_file_appears_whole_or_not_at_all(
 
 
 def _row() -> tuple[object, ...]:
-    values: Mapping[str, object] = {"id": "x", "geometry": shapely.MultiPolygon([SMALL]).wkb}
+    values: Mapping[str, object] = {"id": "x", "geometry": shapely.multipolygons([SMALL]).wkb}
     return tuple(values.get(name) for name in OBJECTS.columns)
 
 

@@ -47,20 +47,20 @@ def test_a_catalog_that_others_read_and_crawl(ledgers: Any, tmp_path: Path) -> N
     assert [item.datetime for item in sorted(observed, key=lambda one: one.id)] == [day(0), day(1), day(2)]
     assert len(items) == 5, "observations, the model and the reviewed objects"
     for item in observed:
-        links = [link.get_absolute_href() for link in item.links if link.rel == "derived_from"]
+        links = [str(link.get_absolute_href()) for link in item.links if link.rel == "derived_from"]
         assert links[0].startswith("https://stac.example/c/items/")
         assert Path(links[1]).is_file(), "the model's item"
         assert item.properties["processing:software"]["tiny"] == "0123456789ab"
-        path = Path(item.assets["detections"].get_absolute_href())
+        path = Path(str(item.assets["detections"].get_absolute_href()))
         assert len(pyogrio.read_dataframe(path)) == item.properties["segwatch:detections"]
     shapes = pyogrio.read_dataframe(
-        Path(max(observed, key=lambda one: one.id).assets["detections"].get_absolute_href())
+        Path(str(max(observed, key=lambda one: one.id).assets["detections"].get_absolute_href()))
     )
     assert shapely.equals(shapes.union_all(), shapely.union(FIRST, SECOND))
     model = items["model-tiny-0123456789ab"]
     assert {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"} <= model.properties.keys()
     assert items["reviewed"].properties["label:classes"][1] == {"name": "verdict", "classes": ["confirmed"]}
-    reviewed = pyogrio.read_dataframe(Path(items["reviewed"].assets["labels"].get_absolute_href()))
+    reviewed = pyogrio.read_dataframe(Path(str(items["reviewed"].assets["labels"].get_absolute_href())))
     assert list(reviewed.verdict) == ["confirmed"]
 
     found = _crawl(target, ledger)
