@@ -54,7 +54,7 @@ def name(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     made = f"ada_{uuid4().hex[:8]}"
     yield made
     with psycopg.connect(database.superuser_url, autocommit=True) as conn:
-        conn.execute(f"DROP ROLE IF EXISTS {made}")  # type: ignore[arg-type]
+        conn.execute(f"DROP ROLE IF EXISTS {made}")
 
 
 def command(*arguments: str) -> Result:

@@ -18,8 +18,7 @@ from segwatch.db.migrate import upgrade
 from segwatch.geo.types.watch import TrackingSettings
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, SceneContent, merged
-from tests.support.documents import ROOT
-from tests.support.paths import make_home
+from tests.support.paths import ROOT, make_home
 
 PAGE = (ROOT / "docs" / "how-to" / "sql.md").read_text(encoding="utf-8")
 _VIEWS = {

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from shapely.geometry import MultiPolygon
 from sqlalchemy import text
 
 from segwatch.db import admin_areas, reviews, summaries
@@ -18,7 +17,7 @@ from segwatch.db.admin_areas import AdminArea
 from segwatch.db.codec import from_ewkb
 from segwatch.db.migrate import upgrade
 from segwatch.db.tables.summaries import STATUSES
-from tests.invariants.conftest import EVERYTHING, START, Ledger, SceneContent, cells, merged
+from tests.invariants.conftest import EVERYTHING, START, Ledger, SceneContent, cells, merged, union
 
 SHAPES = [
     (1, 1, 4, 4), (1, 1, 5, 4), (1, 1, 3, 4), (4, 1, 6, 4), (1, 1, 6, 4), (2, 5, 4, 7), (5, 5, 7, 7), (2, 5, 7, 7),
@@ -26,7 +25,7 @@ SHAPES = [
 VIEWS = [(0, 0, 8, 8), (0, 0, 8, 8), (0, 0, 4, 8), (3, 0, 8, 8), (0, 2, 8, 8)]
 #: The first district lies in two pieces, and the objects cross the border of the second.
 DISTRICTS = (
-    AdminArea("north and far", MultiPolygon([cells(0, 4.5, 8, 8), cells(20, 0, 21, 1)])),
+    AdminArea("north and far", union([(0, 4.5, 8, 8), (20, 0, 21, 1)])),
     AdminArea("south west", cells(0, 0, 3.5, 4.5)),
     AdminArea("far away", cells(30, 0, 31, 1)),
 )
