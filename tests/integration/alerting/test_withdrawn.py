@@ -207,7 +207,7 @@ def test_an_archived_watch_is_ended_and_gets_no_message(
         assert (deliver(ledger).delivered, taken.requests) == (0, 0)
     listed = CliRunner().invoke(app, ["watch", "list"]).stdout
     assert "lakes" in listed
-    assert "ended" in listed
+    assert "archived" in listed
     assert CliRunner().invoke(app, ["watch", "archive", "rivers"]).exit_code == 1
     with ledger.engine.connect() as conn:
         ended = watches.load_current(conn, "lakes").watch

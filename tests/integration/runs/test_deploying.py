@@ -286,8 +286,11 @@ def test_applying_before_the_first_deploy_says_what_is_stored_and_what_to_do(
         assert watches.load_current(conn, "shore").watch.schedule == "0 5 * * *"
 
 
-def test_a_paused_watch_has_no_runs_on_the_server(server: Server, engine: Engine) -> None:
+def test_a_paused_watch_has_no_runs_on_the_server(
+    server: Server, engine: Engine, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever updates the deployment later, it stays paused until somebody resumes the watch."""
+    monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
     off = replace(LAKES, name="off")
     with engine.begin() as conn:
         for watch in (LAKES, off):
