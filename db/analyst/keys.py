@@ -32,6 +32,7 @@ VIEW_KEYS: Mapping[str, ViewKey] = MappingProxyType(
         "changes": ViewKey("change_id", *_HELD),
         "coverage": ViewKey("observation_id", *_HELD),
         "detections": ViewKey("detection_id", *_HELD),
+        "events": ViewKey("event_id"),
         "evidence": ViewKey("observation_id"),
         "imagery": ViewKey("imagery_id", *_HELD),
         "object_history": ViewKey("state_id", *_HELD),

@@ -21,8 +21,8 @@ from segwatch.flows.cli.console import (
     print_json,
     print_table,
     say,
-    utc,
 )
+from segwatch.flows.cli.parsing import TIME_FORMS, parse_moment
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
@@ -54,7 +54,10 @@ def add_user(
     expires: Annotated[
         datetime | None,
         typer.Option(
-            "--expires", metavar="TIME", help="Time at which it expires (UTC). Default: when revoked."
+            "--expires",
+            metavar="TIME",
+            parser=parse_moment,
+            help=f"Time at which it expires: {TIME_FORMS}, UTC. Default: when revoked.",
         ),
     ] = None,
     timeout: Annotated[
@@ -72,7 +75,7 @@ def add_user(
     from segwatch.db import database_users
 
     with clear_errors():
-        limits = database_users.Limits(timeout, connections, utc(expires))
+        limits = database_users.Limits(timeout, connections, expires)
         with _open_admin() as (engine, url), engine.begin() as conn:
             made = database_users.create(
                 conn, name, watch_names=watch or None, shows_names=names, limits=limits

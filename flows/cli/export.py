@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segwatch.flows.cli.console import Json, WatchName, clear_errors, open_engine, out, print_json
+from segwatch.flows.cli.parsing import TIME_FORMS, Box, parse_last_moment
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.runtime.extras import require_extras
 
 if TYPE_CHECKING:
     from segwatch.flows.export.tables import Request
-
-_Bounds = tuple[float, float, float, float]
-_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
 class Format(StrEnum):
@@ -56,22 +54,21 @@ def export(
     at: Annotated[
         datetime | None,
         typer.Option(
-            formats=_DATES,
-            help="Objects as they were on the ground at this time, or changes up to it (UTC; a date means its whole "
-            "day). Default: now.",
+            metavar="TIME",
+            parser=parse_last_moment,
+            help="Objects as they were on the ground at this time, or changes up to it: "
+            f"{TIME_FORMS}, UTC; a date means its whole day. Default: now.",
         ),
     ] = None,
     known_at: Annotated[
         datetime | None,
-        typer.Option(formats=_DATES, help="Use only what was recorded up to this time (UTC). Default: now."),
-    ] = None,
-    bbox: Annotated[
-        str | None,
         typer.Option(
-            metavar="WEST,SOUTH,EAST,NORTH",
-            help="Only what meets this box, degrees; west > east crosses the antimeridian.",
+            metavar="TIME",
+            parser=parse_last_moment,
+            help=f"Use only what was recorded up to this time: {TIME_FORMS}, UTC. Default: now.",
         ),
     ] = None,
+    bbox: Box = None,
     since: Annotated[
         str | None,
         typer.Option(
@@ -98,7 +95,7 @@ def export(
         require_extras("segwatch export", "analysis")
         from segwatch.flows.export.tables import Request
 
-        request = Request(watch, changes, _end_of(at), _end_of(known_at), _parse_bounds(bbox), since)
+        request = Request(watch, changes, at, known_at, bbox, since)
         if server is not None and form is not Format.QGIS:
             raise ConfigError("--server belongs to --format qgis")
         done = _export(request, form, target, force=force, server=server)
@@ -128,27 +125,3 @@ def _export(
             named = f"{request.watch}{'-changes' if request.changes else ''}{table.extension}"
             done = tables.export_table(engine, request, table, target or Path(named), force=force)
     return {"path": str(done.path), "rows": done.rows, "what": what, "next_token": done.next_token}
-
-
-def _parse_bounds(text: str | None) -> _Bounds | None:
-    if text is None:
-        return None
-    try:
-        west, south, east, north = (float(one) for one in text.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"--bbox: write west,south,east,north in degrees, such as -99.3,46.9,-98.9,47.1 (got {text!r})"
-        ) from None
-    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90 and west != east):
-        raise ConfigError(
-            f"--bbox: {text} is no box; longitudes are within -180..180, latitudes within -90..90, south before north"
-        )
-    return west, south, east, north
-
-
-def _end_of(at: datetime | None) -> datetime | None:
-    """Return the end of the day if only a date was given, else the time itself."""
-    if at is None:
-        return None
-    moment = at.replace(tzinfo=UTC)
-    return moment + timedelta(days=1) - timedelta(microseconds=1) if at.time() == time.min else moment
