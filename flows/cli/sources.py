@@ -156,13 +156,13 @@ def _choose_name(given: str | None, paths: Sequence[Path]) -> str:
 def _apply_watch(settings: FlowSettings, watch: Path, name: str) -> None:
     """Apply a watch file; the database of the home folder is started if nothing else is configured."""
     from segwatch.db.embedded.cluster import Cluster
-    from segwatch.flows.cli import work
+    from segwatch.flows.cli import applying
     from segwatch.flows.services.stack import Stack
 
     with clear_errors():
         if settings.database_url is None and not Cluster(settings.home).status().running:
             Stack(settings.home, say=say).up_database()
-    work.apply(watch)
+    applying.apply(watch, yes=True)
     say(f"watch file: {watch}")
     say(f"now run: segwatch run {name}")
 
@@ -262,11 +262,8 @@ def list_(as_json: Json = False) -> None:
         print_json([*described, *(asdict(one) for one in every)])
         return
     if described:
-        cells = [
-            (one["name"], f"{one['gsd_m']:g} m", str(one["files"]), ", ".join(one["folders"]))
-            for one in described
-        ]
-        print_table(("local source", "gsd", "files", "folders"), cells)
+        found = [(one["name"], one["gsd_m"], one["files"], ", ".join(one["folders"])) for one in described]
+        print_table(("local source", "gsd m", "files", "folders"), found)
     cells = [
         (one.name, one.gsd_m, one.access.method if one.access is not None else "open", one.title)
         for one in every

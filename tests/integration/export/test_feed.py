@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import Engine, text
 
 from segwatch.db import reviews
-from segwatch.db.analyst import frames
 from segwatch.db.errors import UnknownPosition
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.export import tables
@@ -18,6 +17,7 @@ from segwatch.flows.export.tables import Request, TableFormat
 from segwatch.flows.pipeline.tracking import track_ready
 from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+from tests.support.shown_views import read_view
 
 FIRST, GROWN, SECOND = cells(1, 1, 2, 2), cells(1, 1, 4, 4), cells(5, 5, 7, 7)
 
@@ -53,10 +53,10 @@ class Reader:
     def check(self) -> None:
         """The copy is what the views show."""
         if self.changes:
-            shown = frames.read_changes(self._engine, "lakes")
-            shown = shown[~shown.baseline & shown.retracted_at.isna()].set_index("change_id")
+            shown = read_view(self._engine, "changes", "lakes", "change_id")
+            shown = shown[~shown.baseline & shown.retracted_at.isna()]
         else:
-            shown = frames.read_objects(self._engine, "lakes").set_index("track_id")
+            shown = read_view(self._engine, "objects_now", "lakes", "track_id")
         assert set(self.held) == set(map(str, shown.index))
         for identity, geometry in shown.geometry.items():
             assert self.held[str(identity)].equals(geometry)
@@ -89,7 +89,7 @@ def test_a_copy_follows_the_ledger(ledgers: Any, tmp_path: Path) -> None:
     before, shown = objects.token, dict(objects.held)
     ledger.arrive(world, [2])
     go_on(inserted=1, retracted=1)
-    (track,) = (one for one in frames.read_objects(ledger.engine, "lakes").track_id)
+    (track,) = read_view(ledger.engine, "objects_now", "lakes", "track_id").index
     with ledger.engine.begin() as conn:
         reviews.decide(conn, track, reviews.Verdict.REJECTED, reviewer="ada", reason="a shadow")
     assert "retracted" in go_on(retracted=1)
@@ -131,7 +131,7 @@ def test_nothing_is_missed_while_a_transaction_is_open(ledgers: Any, tmp_path: P
     ledger: Ledger = ledgers()
     ledger.arrive([SceneContent(()), SceneContent((FIRST, SECOND))], [0, 1])
     objects = Reader(ledger.engine, tmp_path)
-    one, other = sorted(frames.read_objects(ledger.engine, "lakes").track_id)
+    one, other = sorted(read_view(ledger.engine, "objects_now", "lakes", "track_id").index)
     with ledger.engine.connect() as slow:
         reviews.decide(slow, one, reviews.Verdict.REJECTED, reviewer="ada", reason="a shadow")
         assert objects.read() == {}

@@ -18,13 +18,13 @@ import shapely
 from morecantile import tms
 from pmtiles.reader import MmapSource, Reader
 
-from segwatch.db.analyst import frames
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.export import tables
 from segwatch.flows.export.schema import CHANGES, OBJECTS
 from segwatch.flows.export.tables import Request, TableFormat
 from tests.invariants.conftest import Ledger, SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+from tests.support.shown_views import read_view
 from tests.support.vector_tiles import decoded
 
 SMALL, LARGE, OTHER = cells(1, 1, 2, 2), cells(1, 1, 4, 4), cells(5, 5, 7, 7)
@@ -51,7 +51,7 @@ def read(path: Path) -> geopandas.GeoDataFrame:
 
 
 def test_every_format_holds_what_the_views_show(lakes: Ledger, tmp_path: Path) -> None:
-    shown = frames.read_objects(lakes.engine, "lakes").set_index("track_id")
+    shown = read_view(lakes.engine, "objects_now", "lakes", "track_id")
     for form in TableFormat:
         target = tmp_path / f"lakes{form.extension}"
         done = tables.export_table(lakes.engine, Request("lakes"), form, target)
@@ -174,7 +174,7 @@ def test_a_file_appears_whole_or_not_at_all(
 
 
 def _row() -> tuple[object, ...]:
-    values: Mapping[str, object] = {"id": "x", "geometry": shapely.multipolygons([SMALL]).wkb}
+    values: Mapping[str, object] = {"id": "x", "geometry": shapely.MultiPolygon([SMALL]).wkb}
     return tuple(values.get(name) for name in OBJECTS.columns)
 
 
