@@ -24,8 +24,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 -- What stands beside every area: whether a demonstration model was used, and the assessed accuracy in words (null: none).
-CREATE OR REPLACE FUNCTION segwatch.describe_accuracy(model text, words text) RETURNS text
+CREATE OR REPLACE FUNCTION segwatch.describe_accuracy(is_demonstration boolean, words text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN segwatch.is_demonstration(model) THEN 'demonstration model, ' ELSE '' END
-           || coalesce(words, 'not assessed')
+    SELECT CASE WHEN is_demonstration THEN 'demonstration model, ' ELSE '' END || coalesce(words, 'not assessed')
 $$;

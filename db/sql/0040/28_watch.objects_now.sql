@@ -7,7 +7,7 @@ SELECT t.track_id, p.watch, p.instruction, k.target, t.geom, t.area_m2, t.score,
        t.confidence, t.status, t.observations_for, t.observations_against, e.evidence,
        segwatch.interpolate(t.confidence, a.raw, a.calibrated) AS confidence_calibrated,
        e.shadow_share, e.shadow_iou,
-       segwatch.describe_accuracy(p.model, (SELECT a.words FROM segwatch.current_accuracy a
+       segwatch.describe_accuracy(segwatch.is_demonstration(p.model), (SELECT a.words FROM segwatch.current_accuracy a
                  WHERE a.series_id = k.series_id AND a.target = k.target)) AS accuracy,
        lower(t.valid) AS valid_from, upper(t.valid) AS valid_to
 FROM segwatch.held_state t

@@ -9,7 +9,7 @@ SELECT t.row_id AS state_id, k.object_id, t.track_id, p.watch, k.target, lower(t
              AND c.baseline) AS baseline,
        t.area_m2, t.score, t.confidence, t.status, t.observations_for, t.observations_against,
        t.verdict AS review, t.reviewer, t.decided_at AS reviewed_at,
-       segwatch.describe_accuracy(p.model, (SELECT a.words FROM segwatch.current_accuracy a
+       segwatch.describe_accuracy(segwatch.is_demonstration(p.model), (SELECT a.words FROM segwatch.current_accuracy a
                  WHERE a.series_id = k.series_id AND a.target = k.target)) AS accuracy,
        p.observation_id, p.scene_id, p.item_hrefs, p.model, p.instruction_revision, t.geom
 FROM segwatch.held_state t

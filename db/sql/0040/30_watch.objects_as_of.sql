@@ -14,7 +14,7 @@ BEGIN
     SELECT t.track_id, p.watch, k.target, t.geom, t.area_m2, t.score, lower(t.valid), upper(t.valid), t.change,
            p.observation_id, p.scene_id, p.item_hrefs, p.model, p.instruction_revision, k.object_id, t.verdict,
            t.confidence, t.status, t.observations_for, t.observations_against,
-           segwatch.describe_accuracy(p.model, (SELECT a.words FROM segwatch.current_accuracy a
+           segwatch.describe_accuracy(segwatch.is_demonstration(p.model), (SELECT a.words FROM segwatch.current_accuracy a
                 WHERE a.series_id = k.series_id AND a.target = k.target))
     FROM segwatch.held_state t
     JOIN segwatch.track k ON k.id = t.track_id

@@ -22,7 +22,7 @@ SELECT a.id AS alert_id, a.change_id, c.track_id, p.watch, a.rule, c.kind, c.tar
        (SELECT d.shadow_iou FROM segwatch.detection d
         WHERE d.track_id = c.track_id AND d.observation_id = c.observation_id AND d.shadow_share IS NOT NULL
         ORDER BY d.area_m2 DESC, d.ordinal LIMIT 1) AS shadow_iou,
-       segwatch.describe_accuracy(p.model, (SELECT a.words FROM segwatch.current_accuracy a
+       segwatch.describe_accuracy(segwatch.is_demonstration(p.model), (SELECT a.words FROM segwatch.current_accuracy a
                  WHERE a.series_id = p.series_id AND a.target = c.target)) AS accuracy,
        c.valid_at AS valid_from, c.valid_at + interval '1 microsecond' AS valid_to
 FROM segwatch.alert a
