@@ -86,7 +86,8 @@ _CONTEXT = text(
     SELECT c.id AS change_id, c.geom, {messages.BELIEF_COLUMNS}, p.watch,
            CAST(:revision AS uuid) AS watch_revision, p.instruction, p.instruction_revision, p.model,
            p.scene_key, p.scene_id, p.item_hrefs, p.acquired_at, p.observation_id, d.shadow_share, d.shadow_iou,
-           segwatch.describe_accuracy(segwatch.is_demonstration(p.model), (SELECT a.words FROM segwatch.current_accuracy a
+           segwatch.describe_accuracy(
+               segwatch.is_demonstration(p.model), (SELECT a.words FROM segwatch.current_accuracy a
                      WHERE a.series_id = p.series_id AND a.target = c.target)) AS accuracy
     FROM segwatch.held_change c JOIN segwatch.provenance p ON p.observation_id = c.observation_id
     LEFT JOIN LATERAL (
