@@ -170,9 +170,9 @@ _WAITING = text(
     WHERE d.state = 'pending' AND d.digest_id IS NULL AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
     """
 )
+_CHANNEL_NAMES = text("SELECT DISTINCT channel FROM segwatch.delivery ORDER BY 1")
 #: Withdrawn messages come back once their rule names the channel again. Messages that a delivered correction overtook
 #: do not. Alerts come back with their digest.
-_CHANNELS = text("SELECT DISTINCT channel FROM segwatch.delivery ORDER BY 1")
 _REPLAY = text(
     f"""
     WITH again AS (
@@ -374,7 +374,7 @@ def replay(conn: Connection, *, channel: str | None = None, alert_id: UUID | Non
 
 def list_channels(conn: Connection) -> list[str]:
     """List the channels that messages were ever for, as rules name them."""
-    return list(conn.execute(_CHANNELS).scalars())
+    return list(conn.execute(_CHANNEL_NAMES).scalars())
 
 
 def escalate(conn: Connection) -> int:

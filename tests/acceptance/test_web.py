@@ -240,6 +240,7 @@ def test_features_of_the_analyst_views(mapped: str) -> None:
             "detections",
             "shadow_differences",
             "admin_areas",
+            "events",
         )
     }
     found = httpx.get(f"{mapped}/ogc/collections/watch.objects_now/items", params={"watch": "mapped"}).json()
