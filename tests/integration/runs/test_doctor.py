@@ -169,7 +169,7 @@ def test_without_a_ledger_and_a_server_it_still_answers(
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1
-    assert "ledger: " in done.stdout
+    assert "\tledger\t" in done.stdout
     assert "segwatch db up" in done.stdout
     assert "http://127.0.0.1:9/api does not answer" in done.stdout
     assert "did you mean SEGWATCH_DATABASE_URL?" in done.stdout
