@@ -174,7 +174,8 @@ def test_spread_processes_learn_what_one_learns_and_resume(lasers: Path, tmp_pat
         assert (written[key] - value).abs().mean() <= 0.2 * moved + 1e-6, key
     file = tmp_path / "spread" / "state" / STATE_FILE
     saved = torch.load(file, weights_only=True)
-    assert not any("base_layer" in name or name.startswith("mask_encoder.") for name in saved["model"])
+    frozen = [name for name in saved["model"] if "base_layer" in name or name.startswith("mask_encoder.")]
+    assert not [name for name in frozen if name.endswith((".weight", ".bias"))], "statistics of norms may be there"
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "going on after step 3 of 3" in done.stderr
@@ -292,4 +293,4 @@ def test_the_plan_is_told(lasers: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["gpus"][0]["accumulate"] == 2
     shown = CliRunner().invoke(app, ["model", "plan", str(RECIPE), *changes, "--gpus", "2"])
-    assert "assumed, not measured: 20% of 989 TFLOP/s" in " ".join(shown.stdout.split())
+    assert "assumed, not measured: 20% of 989 TFLOP/s" in " ".join(shown.output.split())
