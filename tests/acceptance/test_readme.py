@@ -24,7 +24,10 @@ NOT_RUN = {
     "make test": "it is what runs this test",
     "segwatch source check sentinel2-l2a-earthsearch": "asks a public catalog",
     "segwatch event poll": "asks public feeds",
+    "pip install 'segwatch[analysis]'": "installs packages",
 }
+#: Pages whose commands another test runs, on files of its own.
+RUN_ELSEWHERE = {"docs/how-to/local-files.md": "test_local_files.py"}
 _ACTIVATE = ". .venv/bin/activate"
 #: The first test of the module, whichever that is, waits for the demo and for all commands.
 pytestmark = pytest.mark.timeout(2700)
@@ -48,7 +51,7 @@ def _runnable(page: Page) -> list[str]:
 def _pages() -> list[Page]:
     """Pages with runnable blocks: README and tutorial first, as a new user reads them, then the guides."""
     first = [documents.read_page(name) for name in ("README.md", "docs/tutorial.md")]
-    names = {page.name for page in first}
+    names = {page.name for page in first} | set(RUN_ELSEWHERE)
     rest = [page for page in documents.list_pages() if page.name not in names and _runnable(page)]
     return [*first, *rest]
 

@@ -215,22 +215,31 @@ def test_mask_logits_are_capped_at_presence(cells: list[float], presence: list[f
     assert (out <= masks).all()
 
 
+def _shipped(presence_targets: int) -> tuple[SegEarthR2, Any]:
+    """The shipped model with a new presence head, or none, and its tokenizer."""
+    shipped = pretrained.load_pretrained(model_version.SHIPPED_MODEL, "cpu")
+    model = SegEarthR2(replace(shipped.model.config, presence_targets=presence_targets))
+    known = {
+        key: value for key, value in shipped.model.state_dict().items() if not key.startswith("presence.")
+    }
+    model.load_state_dict({**model.state_dict(), **known})
+    return model.eval(), shipped.tokenizer
+
+
 def _with_head(bias: float) -> Predictor:
     """The shipped model with a presence head that always says the same."""
-    shipped = pretrained.load_pretrained(model_version.SHIPPED_MODEL, "cpu")
-    model = SegEarthR2(replace(shipped.model.config, presence_targets=7))
-    model.load_state_dict({**model.state_dict(), **shipped.model.state_dict()})
+    model, words = _shipped(7)
     assert model.presence is not None
     last = cast(torch.nn.Linear, model.presence.layers[-1])
     torch.nn.init.zeros_(last.weight)
     torch.nn.init.constant_(last.bias, bias)
-    return Predictor(model.eval(), shipped.tokenizer, "test@0")
+    return Predictor(model, words, "test@0")
 
 
 def test_an_absent_target_has_an_empty_mask() -> None:
     image = evaluate.make_examples(0, 1)[0].image
     asked = ["segment the water", "segment the water and the forest"]
-    (plain,) = Predictor.load(None, "cpu").segment([image], asked)
+    (plain,) = Predictor(*_shipped(0), "test@0").segment([image], asked)
     (sure,) = _with_head(50.0).segment([image], asked)
     (unsure,) = _with_head(0.5).segment([image], asked)
     (gone,) = _with_head(-3.0).segment([image], asked)
@@ -283,8 +292,7 @@ def test_a_calibrated_model_is_another_version(tmp_path: Path, samples: list[Lab
     head = pretrained.load_pretrained(tmp_path / "model", "cpu").model.presence
     assert head is not None
     assert (head.anchors.abs().sum(1) > 0).all()
-    shipped = pretrained.load_pretrained(model_version.SHIPPED_MODEL, "cpu")
-    pretrained.save_pretrained(shipped.model, shipped.tokenizer, tmp_path / "plain")
+    pretrained.save_pretrained(*_shipped(0), tmp_path / "plain")
     with pytest.raises(CheckpointError, match="no presence head for 7 targets"):
         calibrate.calibrate_presence(tmp_path / "plain", file)
 

@@ -175,7 +175,9 @@ def test_spread_processes_learn_what_one_learns_and_resume(lasers: Path, tmp_pat
     file = tmp_path / "spread" / "state" / STATE_FILE
     saved = torch.load(file, weights_only=True)
     frozen = [name for name in saved["model"] if "base_layer" in name or name.startswith("mask_encoder.")]
-    assert not [name for name in frozen if name.endswith((".weight", ".bias"))], "statistics of norms may be there"
+    assert not [name for name in frozen if name.endswith((".weight", ".bias"))], (
+        "statistics of norms may be there"
+    )
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "going on after step 3 of 3" in done.stderr
