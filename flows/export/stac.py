@@ -28,7 +28,7 @@ from segwatch.flows.export.batches import Rows, WatchedRows, make_reader
 from segwatch.flows.export.places import MARKER, check_target, write_whole
 from segwatch.flows.export.schema import DETECTIONS, REVIEWED, Layer, make_schema
 from segwatch.flows.export.tables import Exported, Request, check_request, describe
-from segwatch.geo.antimeridian import compute_bounds
+from segwatch.geo.antimeridian import compute_bounds, to_box, union_bounds
 from segwatch.geo.identity import is_demonstration
 
 STAC_VERSION = "1.1.0"
@@ -53,8 +53,6 @@ class _Extent:
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        from segwatch.geo.antimeridian import union_bounds
-
         return union_bounds(self.boxes)
 
 
@@ -227,7 +225,9 @@ def _write_labels(conn: Connection, request: Request, below: Path, collection: s
         ],
     }
     asset = {"href": f"../{name}.geojson", "type": _GEOJSON, "title": "Reviewed objects", "roles": ["labels"]}
-    around = shapely.box(*shapely.total_bounds(shapely.from_wkb([row["geometry"] for row in rows])))
+    around = to_box(
+        union_bounds([compute_bounds(shape) for shape in shapely.from_wkb([row["geometry"] for row in rows])])
+    )
     item = _assemble(name, collection, around, properties, {"labels": asset}, [], [LABEL])
     _write(below / "items" / f"{name}.json", item)
     return [name]

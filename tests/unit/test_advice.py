@@ -36,6 +36,15 @@ ALLOWED = {
     ("flows/cli/local.py", "delete the"): "help of the command itself, which asks before",
     ("flows/cli/tree.py", "delete the"): "the first line of that help",
     ("flows/cli/local.py", "Remove it"): "the question itself",
+    (
+        "flows/cli/database_users.py",
+        "Remove a",
+    ): "help of the command itself: a login, and a list of districts that has a file",
+    (
+        "flows/cli/sources.py",
+        "Remove the",
+    ): "help of the command itself, which asks before and keeps the files",
+    ("docs/how-to/take-data-out.md", "delete the"): "rows of the reader's own copy",
     ("flows/cli/database.py", "delete its"): "help of the command itself, which asks before",
     ("flows/cli/database.py", "delete everything"): "help of the option that says so",
 }

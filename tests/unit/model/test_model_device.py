@@ -80,9 +80,9 @@ def test_the_device_is_waited_for_once_per_token_and_result() -> None:
         far.waits.clear()
         answers = predictor.predict(encoded, QUESTIONS)
         assert all(len(answer.mask_logits) for row in answers for answer in row)
-        # the same, and the masks of each image
+        # the same, then masks and presence of each image
         said = far.waits.count(NUMBER)
-        assert far.waits == [NUMBER] * said + [BACK] * (1 + len(encoded.image_shapes))
+        assert far.waits == [NUMBER] * said + [BACK] * (1 + 2 * len(encoded.image_shapes))
 
 
 def test_a_device_matches_the_reference(oracle: Path) -> None:
