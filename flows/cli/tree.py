@@ -138,7 +138,7 @@ TREE = {
         "local",
         "print_environment",
         _SERVICES,
-        'Print the running services\' environment variables, for other programs: eval "$(segwatch env)".',
+        'Set up a shell for what runs here: eval "$(segwatch env)".',
     ),
     "serve": Entry(
         "serving",

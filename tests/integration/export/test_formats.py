@@ -7,7 +7,7 @@ import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import geopandas
@@ -174,7 +174,10 @@ def test_a_file_appears_whole_or_not_at_all(
 
 
 def _row() -> tuple[object, ...]:
-    values: Mapping[str, object] = {"id": "x", "geometry": shapely.MultiPolygon([SMALL]).wkb}
+    values: Mapping[str, object] = {
+        "id": "x",
+        "geometry": shapely.MultiPolygon([cast(shapely.Polygon, SMALL)]).wkb,
+    }
     return tuple(values.get(name) for name in OBJECTS.columns)
 
 

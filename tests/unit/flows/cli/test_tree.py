@@ -40,7 +40,8 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
 
 #: Commands that start, stop or open something, and print no data.
 _NO_DATA = {
-    "clean", "db destroy", "db down", "db psql", "db up", "demo", "deploy", "env", "model train", "serve", "stop",
+    "clean", "db destroy", "db down", "db psql", "db revoke-user", "db up", "demo", "deploy", "env", "model train",
+    "serve", "source remove", "stop",
 }  # fmt: skip
 
 
