@@ -10,7 +10,7 @@ from segwatch.flows.errors import ConfigError
 MODULES = {
     "model": ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub"),
     "train": ("accelerate", "peft", "pycocotools", "PIL"),
-    "serve": ("tipg", "titiler", "rio_tiler", "cql2", "asyncpg", "morecantile", "ciso8601", "orjson"),
+    "serve": ("tipg", "titiler", "rio_tiler", "cql2", "asyncpg", "morecantile", "ciso8601"),
     "stac": ("stac_fastapi", "pypgstac"),
     "analysis": ("pyarrow", "pyogrio", "dask", "zarr", "h5netcdf", "matplotlib"),
     "aws": ("botocore",),
