@@ -27,7 +27,10 @@ NOT_RUN = {
     "pip install 'segwatch[analysis]'": "installs packages",
 }
 #: Pages whose commands another test runs, on files of its own.
-RUN_ELSEWHERE = {"docs/how-to/local-files.md": "test_local_files.py"}
+RUN_ELSEWHERE = {
+    "docs/how-to/local-files.md": "tests/acceptance/test_local_files.py",
+    "docs/how-to/use-the-api.md": "tests/integration/web/test_use_the_api_page.py",
+}
 _ACTIVATE = ". .venv/bin/activate"
 #: The first test of the module, whichever that is, waits for the demo and for all commands.
 pytestmark = pytest.mark.timeout(2700)
