@@ -9,7 +9,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, RowMapping, text
 
 from segwatch.db import watches
-from segwatch.db.analyst.cursors import read_cursor, write_cursor
+from segwatch.db.analyst.cursors import fetch_page
 from segwatch.db.analyst.rows import Rows, fetch_rows
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.geo.bounded import operations
@@ -116,11 +116,8 @@ def list_coverage_page(
     segwatch.db.errors.InvalidCursor
         ``after`` is no cursor.
     """
-    moment, identity = read_cursor(after)
     given = None if states is None else list(states)
-    rows = fetch_rows(conn, _PAGE, watch=watch, states=given, at=moment, id=identity, limit=limit)
-    last = rows[-1] if len(rows) == limit else None
-    return rows, None if last is None else write_cursor(last["acquired_at"], last["observation_id"])
+    return fetch_page(conn, _PAGE, limit, after, ("acquired_at", "observation_id"), watch=watch, states=given)
 
 
 def count_states(conn: Connection, watch: str) -> dict[str, int]:

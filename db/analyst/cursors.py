@@ -7,6 +7,9 @@ import binascii
 from datetime import UTC, datetime
 from uuid import UUID
 
+from sqlalchemy import Connection, TextClause
+
+from segwatch.db.analyst.rows import Rows, fetch_rows
 from segwatch.db.errors import InvalidCursor
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -40,3 +43,35 @@ def read_cursor(given: str | None) -> tuple[datetime, UUID]:
     if place[0].tzinfo is None:
         raise InvalidCursor("after: take the value of next from the page before")
     return place
+
+
+def fetch_page(
+    conn: Connection,
+    query: TextClause,
+    limit: int,
+    after: str | None,
+    place: tuple[str, str],
+    **values: object,
+) -> tuple[Rows, str | None]:
+    """Read a page of a query, and the cursor of the next page; None = this is the last one.
+
+    Parameters
+    ----------
+    query
+        Takes ``limit`` and, as ``at`` and ``id``, the place after which the page begins.
+    after
+        Cursor that the page before returned; None = the first page.
+    place
+        Columns of the time and of the id that pages are sorted by.
+
+    Raises
+    ------
+    InvalidCursor
+        ``after`` is no cursor.
+    """
+    at, identity = read_cursor(after)
+    rows = fetch_rows(conn, query, at=at, id=identity, limit=limit, **values)
+    if len(rows) < limit:
+        return rows, None
+    moment, last = place
+    return rows, write_cursor(rows[-1][moment], rows[-1][last])

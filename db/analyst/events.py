@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from segwatch.db.analyst.cursors import read_cursor, write_cursor
-from segwatch.db.analyst.rows import Rows, choose_bounds, fetch_rows
+from segwatch.db.analyst.cursors import fetch_page
+from segwatch.db.analyst.rows import Rows, choose_bounds
 
 _PAGE = text(
     """
@@ -38,8 +38,5 @@ def list_events(
     segwatch.db.errors.InvalidCursor
         ``after`` is no cursor.
     """
-    moment, identity = read_cursor(after)
-    rows = fetch_rows(conn, _PAGE, kind=kind, at=moment, id=identity, limit=limit)
-    last = rows[-1] if len(rows) == limit else None
-    following = None if last is None else write_cursor(last["recorded_at"], last["event_id"])
+    rows, following = fetch_page(conn, _PAGE, limit, after, ("recorded_at", "event_id"), kind=kind)
     return [choose_bounds(row) for row in rows], following

@@ -37,7 +37,7 @@ def make_libpq_variables(home: Path, info: ClusterInfo) -> dict[str, str]:
 def _write_passfile(home: Path, info: ClusterInfo) -> Path:
     file = home.absolute() / _FILE
     values = (_HOST, str(info.port), logins.LEDGER, roles.ANALYST, info.passwords[roles.ANALYST])
-    line = ":".join(map(_escape, values)) + "\n"
+    line = format_line(*values)
     if file.is_file() and file.stat().st_mode & 0o777 == 0o600 and file.read_text(encoding="utf-8") == line:
         return file
     new = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
@@ -49,5 +49,7 @@ def _write_passfile(home: Path, info: ClusterInfo) -> Path:
     return file
 
 
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace(":", "\\:")
+def format_line(host: str, port: str, database: str, user: str, password: str) -> str:
+    """Format an entry of a password file as libpq reads it, with the end of the line."""
+    values = (host, port, database, user, password)
+    return ":".join(one.replace("\\", "\\\\").replace(":", "\\:") for one in values) + "\n"

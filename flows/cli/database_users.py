@@ -218,20 +218,17 @@ def _open_admin() -> Iterator[tuple[Engine, URL]]:
 
 def _write_passfile(file: Path, url: URL, made: Created) -> None:
     """Add the password to a file as libpq reads it; libpq ignores files that others may read."""
+    from segwatch.db.embedded.passfile import format_line
     from segwatch.flows.errors import ConfigError
 
-    line = ":".join(_escape(one) for one in (*_place(url), made.database, made.name, made.password))
+    line = format_line(*_place(url), made.database, made.name, made.password)
     descriptor = os.open(file.expanduser(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
         if os.fstat(descriptor).st_mode & 0o077:
             raise ConfigError(
                 f"{file} can be read by others, and psql would ignore it; run: chmod 600 {file}"
             )
-        opened.write(line + "\n")
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", r"\\").replace(":", r"\:")
+        opened.write(line)
 
 
 def _place(url: URL) -> tuple[str, str]:
