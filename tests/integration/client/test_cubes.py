@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -82,10 +81,6 @@ def test_a_part_of_time_and_ground(session: segwatch.Session) -> None:
 
 @pytest.mark.parametrize("name", ["cube.zarr", "cube.nc"])
 def test_what_is_written_is_read_back_equal(session: segwatch.Session, tmp_path: Path, name: str) -> None:
-    if name.endswith(".nc") and find_spec("h5py") is None:
-        with pytest.raises(segwatch.errors.ExtraMissing, match="h5py"):
-            segwatch.write_cube(session.cube(WATCH), tmp_path / name)
-        pytest.skip("h5netcdf writes with h5py, which is not installed")
     cube = session.cube(WATCH, chunk=100)
     for _ in range(2):  # it replaces an earlier file
         file = segwatch.write_cube(cube, tmp_path / name)
