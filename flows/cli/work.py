@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -105,21 +105,45 @@ def deploy(
             help="Folder with prefect.yaml and work_pools/; by default those that come with segwatch."
         ),
     ] = None,
+    pools: Annotated[
+        Literal["process", "docker", "kubernetes"] | None,
+        typer.Option(
+            help="What workers start for each run: a process, a container or a Kubernetes job. "
+            "Default: processes, where a pool does not exist yet."
+        ),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Registry and path of the images, such as registry.example.org/segwatch; existing pools take them, "
+            "too. Default: localhost/segwatch, as built on this machine.",
+        ),
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="Tag of the images. Default: the version of segwatch.")
+    ] = None,
 ) -> None:
     """Create work pools, deployments and the watches' schedules on the Prefect server.
 
     PREFECT_API_URL names the server. Deploying again keeps what an operator set there: existing pools, their limits,
-    and which schedules are active.
+    and which schedules are active. A pool keeps its kind: to change it, delete the pool first.
     """
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.orchestration import deploy as deployment
+    from segwatch.flows.orchestration.work_pools import ImageSource, PoolKind
 
     with clear_errors():
         if "PREFECT_API_URL" not in os.environ:
             raise ConfigError(
                 "PREFECT_API_URL is not set; start a Prefect server and set it, e.g. http://HOST:4200/api"
             )
-        deployment.deploy_flows(folder or deployment.find_deployments_folder())
+        given = {name: value for name, value in (("place", images), ("tag", tag)) if value}
+        deployment.deploy_flows(
+            folder or deployment.find_deployments_folder(),
+            PoolKind(pools) if pools else None,
+            ImageSource(**given) if given else None,
+        )
         with open_engine() as engine:
             deployment.schedule_all_watches(engine)
     out.print("work pools, deployments and schedules are in place")

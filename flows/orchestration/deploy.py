@@ -7,7 +7,6 @@ whether a watch's deployment is paused.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -23,7 +22,7 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
-from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.objects import DeploymentSchedule, WorkPool
 from prefect.exceptions import ObjectAlreadyExists
 from sqlalchemy import Engine
 
@@ -70,46 +69,86 @@ def explain_unreachable_server() -> Iterator[None]:
         ) from error
 
 
-def deploy_flows(folder: Path) -> None:
+def deploy_flows(
+    folder: Path, pools: work_pools.PoolKind | None = None, images: work_pools.ImageSource | None = None
+) -> None:
     """Create missing work pools and create or update the deployments of ``folder`` on the server of PREFECT_API_URL.
+
+    Parameters
+    ----------
+    pools
+        Kind of the pools; None = processes, where a pool does not exist yet.
+    images
+        Where containers get their images from, in existing pools, too; None = as built on this machine, in new ones.
 
     Raises
     ------
+    ConfigError
+        The folder has no work pools of this kind.
     FlowError
-        The server does not respond or refuses them.
+        The server does not respond or refuses them, or has a pool of another kind.
     """
+    wanted = work_pools.read_pools(
+        folder, pools or work_pools.PoolKind.PROCESS, images or work_pools.ImageSource()
+    )
     with explain_unreachable_server(), get_client(sync_client=True) as client:
-        for file in sorted((folder / "work_pools").glob("*.json")):
-            _put_pool(client, WorkPoolCreate(**json.loads(file.read_text())))
+        for pool in wanted:
+            _put_pool(client, pool, pools, images)
         with _keep_schedules(client, folder):
             _apply(folder)
 
 
-def _put_pool(client: SyncPrefectClient, wanted: WorkPoolCreate) -> None:
-    """Create a missing work pool, or replace the job template of an existing one if it is unsafe."""
+def _put_pool(
+    client: SyncPrefectClient,
+    wanted: WorkPoolCreate,
+    kind: work_pools.PoolKind | None,
+    images: work_pools.ImageSource | None,
+) -> None:
+    """Create a missing work pool; replace the job template of an existing one if it is unsafe, or else its images."""
     try:
         client.create_work_pool(wanted)
     except ObjectAlreadyExists:
         found = client.read_work_pool(wanted.name)
-        unsafe = work_pools.find_unsafe_settings(found.type, found.base_job_template)
-        if not unsafe:
-            _log.info("work pool %s exists and is left unchanged", wanted.name)
-        elif found.type == wanted.type:
-            _log.warning(
-                "work pool %s: its job template let a run set %s and is replaced; put values for all runs into the "
-                "environment of its workers",
-                wanted.name,
-                ", ".join(unsafe),
-            )
-            client.update_work_pool(wanted.name, WorkPoolUpdate(base_job_template=wanted.base_job_template))
-        else:
-            _log.warning(
-                "work pool %s is of type %s and is left unchanged, although its job template lets a run set %s; see "
-                "docs/how-to/control-plane.md",
-                wanted.name,
-                found.type,
-                ", ".join(unsafe),
-            )
+    else:
+        return
+    if kind and found.type != kind:
+        raise FlowError(
+            f"work pool {wanted.name} is of type {found.type}; to have {kind} in its place, stop its workers, run: "
+            f"prefect work-pool delete {wanted.name}, and deploy again"
+        )
+    unsafe = work_pools.find_unsafe_settings(found.type, found.base_job_template)
+    if unsafe:
+        _close_pool(client, found, wanted, unsafe)
+        return
+    template = (
+        work_pools.replace_images(found.base_job_template, images) if images else found.base_job_template
+    )
+    if template == found.base_job_template:
+        _log.info("work pool %s exists and is left unchanged", wanted.name)
+    else:
+        client.update_work_pool(wanted.name, WorkPoolUpdate(base_job_template=template))
+
+
+def _close_pool(
+    client: SyncPrefectClient, found: WorkPool, wanted: WorkPoolCreate, unsafe: Sequence[str]
+) -> None:
+    """Replace an unsafe job template of a pool of the same type, and warn."""
+    if found.type == wanted.type:
+        _log.warning(
+            "work pool %s: its job template let a run set %s and is replaced; put values for all runs into the "
+            "environment of its workers",
+            wanted.name,
+            ", ".join(unsafe),
+        )
+        client.update_work_pool(wanted.name, WorkPoolUpdate(base_job_template=wanted.base_job_template))
+    else:
+        _log.warning(
+            "work pool %s is of type %s and is left unchanged, although its job template lets a run set %s; see "
+            "docs/how-to/control-plane.md",
+            wanted.name,
+            found.type,
+            ", ".join(unsafe),
+        )
 
 
 def _apply(folder: Path) -> None:

@@ -16,7 +16,7 @@ NEEDED = (
     "segwatch/__init__.py",
     "segwatch/client/py.typed",
     "segwatch/flows/deployments/prefect.yaml",
-    "segwatch/flows/deployments/work_pools/gpu.json",
+    "segwatch/flows/deployments/work_pools/process/gpu.json",
     "segwatch/flows/web/static/index.html",
     "segwatch/flows/web/static/vendor/maplibre-gl.mjs",
     "segwatch/flows/web/static/vendor/LICENSE-maplibre-gl.txt",

@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import httpx
 import psycopg
 import pytest
 from prefect.client.orchestration import get_client
@@ -23,6 +24,7 @@ from segwatch.db import watches
 from segwatch.flows.cli.app import app
 from segwatch.flows.errors import FlowError
 from segwatch.flows.orchestration import deploy
+from segwatch.flows.orchestration.work_pools import ImageSource, PoolKind
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.watch import Instruction, Watch
 from tests.integration.runs.conftest import Server
@@ -120,6 +122,46 @@ def test_a_pool_of_before_is_closed(server: Server, caplog: pytest.LogCaptureFix
     assert pool.base_job_template == closed
     assert pool.concurrency_limit == 3, "the operator's own stays"
     assert "let a run set command, env, working_dir" in caplog.text
+
+
+def test_pools_of_containers_keep_their_kind_and_take_new_images(server: Server, tmp_path: Path) -> None:
+    """An upgrade changes the images alone; what an operator set in the template, and other kinds of pools, stay."""
+    folder = tmp_path / "deployments"
+    pools = folder / "work_pools" / "kubernetes"
+    pools.mkdir(parents=True)
+    shipped = deploy.find_deployments_folder() / "work_pools" / "kubernetes" / "gpu.json"
+    (pools / "pods.json").write_text(json.dumps(json.loads(shipped.read_text()) | {"name": "pods"}))
+    flow = {"name": "pods", "entrypoint": "segwatch.flows.segment.segment", "work_pool": {"name": "pods"}}
+    (folder / "prefect.yaml").write_text(json.dumps({"name": "t", "pull": [], "deployments": [flow]}))
+    with get_client(sync_client=True) as client:
+        deploy.deploy_flows(folder, PoolKind.KUBERNETES, ImageSource("r.example/a", "1"))
+        template = client.read_work_pool("pods").base_job_template
+        assert _container(template)["image"] == "r.example/a/worker-gpu:1"
+        _container(template)["resources"] = {"limits": {"memory": "99Gi"}}
+        client.update_work_pool("pods", WorkPoolUpdate(base_job_template=template))
+
+        deploy.deploy_flows(folder, PoolKind.KUBERNETES, ImageSource("r.example/b", "2"))
+        again = _container(client.read_work_pool("pods").base_job_template)
+        assert (again["image"], again["resources"]) == (
+            "r.example/b/worker-gpu:2",
+            {"limits": {"memory": "99Gi"}},
+        )
+
+        deployment = client.read_deployment_by_name("segment/pods")
+        with pytest.raises(httpx.HTTPStatusError, match="422"):
+            client.create_flow_run_from_deployment(deployment.id, job_variables={"image": "evil"})
+
+        with pytest.raises(
+            FlowError, match="work pool cpu is of type process; to have kubernetes in its place"
+        ):
+            deploy.deploy_flows(deploy.find_deployments_folder(), PoolKind.KUBERNETES)
+        client.delete_deployment(deployment.id)
+        client.delete_work_pool("pods")
+
+
+def _container(template: dict[str, Any]) -> dict[str, Any]:
+    (found,) = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    return cast(dict[str, Any], found)
 
 
 def test_a_watch_that_cannot_be_scheduled_does_not_stop_the_others(
