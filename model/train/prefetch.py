@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar
@@ -67,7 +69,21 @@ class Prefetcher(Generic[M]):
 def _start_worker(make: Callable[[int], Any]) -> None:
     global _maker  # noqa: PLW0603 - global of each worker process
     torch.set_num_threads(1)
+    _end_with_parent()
     _maker = make
+
+
+def _end_with_parent() -> None:
+    """End this process with the training, also when that is killed: the executor's workers would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
 def _make_in_worker(number: int) -> Any:

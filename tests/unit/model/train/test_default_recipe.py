@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -441,12 +445,43 @@ def test_worker_processes_read_the_pictures_themselves(
     assert len(ForkingPickler.dumps(maker)) < 20_000
 
 
-def test_batches_come_in_order_from_workers() -> None:
+#: A training that prints its worker's process id, and is killed while it waits.
+KILLED = """
+import os, time
+from segwatch.model.train.prefetch import Prefetcher
+def tell_process(number):
+    return os.getpid()
+if __name__ == "__main__":
+    print(Prefetcher(tell_process, workers=1).get(0), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_batches_come_in_order_from_workers_which_end_with_the_training(tmp_path: Path) -> None:
     ahead = Prefetcher(abs, workers=1, stride=2)
     try:
         assert [ahead.get(number) for number in (-6, -4, -2)] == [6, 4, 2]
     finally:
         ahead.close()
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    training = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert training.stdout is not None
+    worker = int(training.stdout.readline())
+    os.kill(worker, 0)
+    training.kill()
+    training.wait()
+    for _ in range(600):
+        if not Path(f"/proc/{worker}/stat").exists() or " Z " in Path(f"/proc/{worker}/stat").read_text():
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the worker outlived its training")
 
 
 def test_instructions_on_labelled_imagery(source: crop_pool.CropPool) -> None:
