@@ -21,6 +21,7 @@ from segwatch.flows.cli.console import (
     print_json,
     print_table,
     say,
+    warn,
 )
 from segwatch.flows.cli.parsing import TIME_FORMS, parse_moment
 
@@ -83,6 +84,11 @@ def add_user(
             if passfile is not None:
                 _write_passfile(passfile, url, made)
     lines = _connection_lines(url, made, passfile)
+    if made.advice:
+        warn(
+            "statistics of PostGIS still show this login where objects of other watches are; as a superuser of the "
+            "database, run:\n" + "\n".join(made.advice)
+        )
     if as_json:
         # print_json would redact the password
         typer.echo(

@@ -6,9 +6,11 @@ messages of the database, which can quote rows, are not passed on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -23,12 +25,12 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tipg import dependencies, errors, factory
-from tipg.collections import Catalog, Collection, pg_get_collection_index
+from tipg.collections import Catalog, Collection
 from tipg.database import close_db_connection, connect_to_db
 from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
 from tipg.model import Conformance, Link
 from tipg.resources.enums import MediaType
-from tipg.settings import DatabaseSettings, PostgresSettings
+from tipg.settings import PostgresSettings
 
 from segwatch.db import readers
 from segwatch.db.analyst import statements
@@ -36,11 +38,11 @@ from segwatch.flows.web.description import DescribedApp
 from segwatch.flows.web.guards.access import current_sight
 from segwatch.flows.web.guards.admission import OGC_CONNECTIONS
 from segwatch.flows.web.guards.refusals import REFUSALS, respond_problem
-from segwatch.flows.web.ogcapi import cql, extents
-from segwatch.flows.web.ogcapi.collections import ViewCollection, is_sortable
+from segwatch.flows.web.ogcapi import catalogs, cql, extents
+from segwatch.flows.web.ogcapi.collections import is_sortable
 from segwatch.flows.web.ogcapi.conformance import list_classes
 from segwatch.flows.web.ogcapi.files import BinaryFormats
-from segwatch.flows.web.ogcapi.items import Requested, add_items_route
+from segwatch.flows.web.ogcapi.items import Requested, add_items_route, list_file_formats
 from segwatch.flows.web.ogcapi.queries import LimitCap, require_known_parameters, write_csv_rows
 from segwatch.flows.web.ogcapi.schemas import SCHEMA_LINK, add_schema_routes
 from segwatch.flows.web.ogcapi.tilesets import replace_tileset_route
@@ -48,7 +50,6 @@ from segwatch.flows.web.tiles import GRIDS, parse_tile
 
 _log = logging.getLogger(__name__)
 
-_SCHEMA = "watch"
 _SECONDS = 15
 _CONNECT_SECONDS = 3
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -99,10 +100,16 @@ class _Features(OGCFeaturesFactory):
         return [*super().links(request), messages]
 
     def _additional_collection_tiles_links(self, request: Request, collection: Collection) -> list[Link]:
-        """Link to the tiles of a collection as tipg does, and to its schema."""
-        href = self.url_for(request, "schema", collectionId=collection.id)
-        schema = Link(title="Schema", href=href, type=MediaType.schemajson, rel=SCHEMA_LINK)
-        return [schema, *super()._additional_collection_tiles_links(request, collection)]
+        """Link to the tiles of a collection as tipg does, to its schema, and to its items as files."""
+        schema, items = (
+            self.url_for(request, name, collectionId=collection.id) for name in ("schema", "items")
+        )
+        links = [Link(title="Schema", href=schema, type=MediaType.schemajson, rel=SCHEMA_LINK)]
+        links += [  # without a type, because tipg's links know only its own
+            Link(title=f"Items ({title})", href=f"{items}?f={form.value}", rel="alternate")
+            for form, title in list_file_formats()
+        ]
+        return [*links, *super()._additional_collection_tiles_links(request, collection)]
 
 
 class _Endpoints(Endpoints):
@@ -178,46 +185,24 @@ def make_app() -> FastAPI:
 
 
 async def connect(app: FastAPI, database_url: str) -> None:
-    """Open the connection pool and list the views."""
-    settings = DatabaseSettings(
-        schemas=[_SCHEMA], functions=[], exclude_function_schemas=[_SCHEMA, "public", "pg_temp"]
-    )
+    """Open the connection pool, list the views, and keep what is said about them current."""
     await connect_to_db(
         app,
-        schemas=[_SCHEMA],
+        schemas=[catalogs.SCHEMA],
         settings=PostgresSettings(database_url=database_url, db_max_conn_size=OGC_CONNECTIONS),
         server_settings={"timezone": "UTC", "statement_timeout": f"{_SECONDS}s", **readers.INITIAL_SETTINGS},
         timeout=_CONNECT_SECONDS,
         setup=_prepare_for_reader,
     )
-    async with app.state.pool.acquire() as conn:
-        await conn.execute(statements.NO_TIMEOUT)  # it looks at every row
-        await conn.execute(readers.SET_SESSION, *readers.EVERYTHING.settings)
-        collections = await extents.measure_extents(
-            conn, await pg_get_collection_index(conn, settings=settings)
-        )
-    views = [_make_view(one) for one in collections]
-    app.state.collection_catalog = Catalog(
-        collections={one.id: one for one in views}, last_updated=datetime.now(UTC)
-    )
-
-
-def _make_view(one: Collection) -> ViewCollection:
-    view = ViewCollection.model_validate({**dict(one), "schema": _SCHEMA})
-    traits = view.traits
-    if traits is not None:
-        view.id_column = view.get_column(traits.key)
-        view.datetime_column = view.get_datetime_column(traits.begin)
-        for column in view.datetime_columns:
-            if column.name not in {traits.begin, traits.end}:
-                # the temporal extent comes from the valid times alone
-                column.mindt = column.maxdt = None
-        view.description = f"{view.description or view.id} The parameter datetime filters {traits.meaning}."
-    return view
+    await catalogs.load(app)
+    app.state.keeping_current = asyncio.create_task(catalogs.keep_current(app))
 
 
 async def disconnect(app: FastAPI) -> None:
-    """Close the connection pool."""
+    """Stop measuring the collections, and close the connection pool."""
+    app.state.keeping_current.cancel()
+    with suppress(asyncio.CancelledError):
+        await app.state.keeping_current
     await close_db_connection(app)
 
 

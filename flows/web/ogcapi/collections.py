@@ -103,6 +103,9 @@ TRAITS = {
     "events": ViewTraits(
         "occurred_at", "occurred_at", "occurred_at, when the event began", ("event_id",), "event_id"
     ),
+    "area_by_week": ViewTraits(
+        "valid_from", "valid_to", "the week", ("area_by_week_id",), "area_by_week_id"
+    ),
     "watches": ViewTraits(
         "starts_at", "ends_at", "when scenes are observed: from starts_at to before ends_at", ("watch",), "watch"
     ),
