@@ -150,7 +150,7 @@ def make_model_item(use: ModelUse, collection: str, at: Addresses) -> Document:
         "start_datetime": write_time(use.begin),
         "end_datetime": write_time(use.end),
         "title": f"Model {use.model}",
-        "mlm:name": re.sub(r"[^a-zA-Z0-9_.\- ]", "-", name),
+        "mlm:name": _write_model_name(name),
         "mlm:architecture": architecture,
         "mlm:tasks": tasks,
         "mlm:input": [
@@ -180,6 +180,12 @@ def make_model_item(use: ModelUse, collection: str, at: Addresses) -> Document:
         "segwatch:model_mark": "demonstration model" if is_demonstration(use.model) else None,
     }
     return _assemble(name_model(use.model), collection, to_box(use.bounds), properties, {}, [], [MLM], at)
+
+
+def _write_model_name(name: str) -> str:
+    """Write a name as extension mlm takes it: from a letter on, of at least three characters."""
+    plain = re.sub(r"[^a-zA-Z0-9_.\- ]", "-", name).strip("_.- ")
+    return plain if re.match(r"[a-zA-Z]..", plain) else f"model {plain or 'unknown'}"
 
 
 def make_reviewed_item(rows: Sequence[Mapping[str, Any]], collection: str, at: Addresses) -> Document:

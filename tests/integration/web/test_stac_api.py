@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from tests.integration.conftest import LAKE
 from tests.integration.web.test_api import make_token
 from tests.invariants.conftest import EVERYTHING, Ledger, SceneContent, cells, day
 from tests.support.live_web import live
+from tests.support.stac_schemas import make_checker
 
 FAR = cells(7, 7, 8, 8)
 OBSERVED = 4
@@ -48,7 +50,9 @@ def address(database: Database, told: Ledger) -> Iterator[str]:
         yield f"{made}/stac"
 
 
-def test_pystac_client_and_another_segwatch_find_everything(address: str, told: Ledger) -> None:
+def test_pystac_client_and_another_segwatch_find_everything(
+    address: str, told: Ledger, tmp_path: Path
+) -> None:
     client = pystac_client.Client.open(address)
     assert {one.id for one in client.get_collections()} == {"lakes", "ponds"}
     crawled = {(one.collection_id, one.id) for one in client.get_items(recursive=True)}
@@ -57,6 +61,11 @@ def test_pystac_client_and_another_segwatch_find_everything(address: str, told: 
     own = {name: item for (collection, name), item in searched.items() if collection == "lakes"}
     assert {"model-tiny-0123456789ab", "reviewed"} < own.keys()
     assert len(own) == OBSERVED + 2, "pages neither repeat nor omit items"
+    checker = make_checker(tmp_path)
+    for document in (httpx.get(address).json(), *httpx.get(f"{address}/collections").json()["collections"]):
+        checker.check(document)
+    for item in searched.values():
+        checker.check(httpx.get(str(item.get_self_href())).json())
     latest = max((one for one in own.values() if one.datetime), key=lambda one: str(one.datetime))
     assert latest.properties["segwatch:targets"] == ["water"]
     model = next(link for link in latest.links if "model-tiny" in str(link.target))
