@@ -30,7 +30,7 @@ _PACKED = (
 #: Smaller responses gain nothing, and larger ones would occupy a core for long.
 _MIN_BYTES, _MAX_BYTES = 1024, 16 * 2**20
 #: As fast as gzip, and smaller; see docs/explanation/cost.md. In order of preference.
-_GZIP_LEVEL, _BROTLI_QUALITY = 5, 5
+_GZIP_LEVEL, _BROTLI_QUALITY = 5, 4
 _ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
     "br": lambda body: bytes(brotli.compress(body, quality=_BROTLI_QUALITY)),
     "gzip": lambda body: gzip.compress(body, _GZIP_LEVEL, mtime=0),
