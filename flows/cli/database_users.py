@@ -15,7 +15,6 @@ import typer
 from segwatch.flows.cli.console import (
     Json,
     clear_errors,
-    format_minute,
     open_engine,
     out,
     print_json,
@@ -116,7 +115,7 @@ def list_users(as_json: Json = False) -> None:
             row["name"],
             "all" if row["watches"] is None else ", ".join(row["watches"]),
             "yes" if row["shows_names"] else "no",
-            format_minute(row["created_at"]),
+            row["created_at"],
         )
         for row in rows
     ]

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import re
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, cast
 
 import asyncpg
 import cql2
 import jinja2
-from ciso8601 import parse_rfc3339
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,6 +29,7 @@ from tipg.database import close_db_connection, connect_to_db
 from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
 from tipg.model import Conformance, Link
 from tipg.resources.enums import MediaType
+from tipg.resources.response import GeoJSONResponse
 from tipg.settings import PostgresSettings
 
 from segwatch.db import readers
@@ -46,13 +46,13 @@ from segwatch.flows.web.ogcapi.items import Requested, add_items_route, list_fil
 from segwatch.flows.web.ogcapi.queries import LimitCap, require_known_parameters, write_csv_rows
 from segwatch.flows.web.ogcapi.schemas import SCHEMA_LINK, add_schema_routes
 from segwatch.flows.web.ogcapi.tilesets import replace_tileset_route
+from segwatch.flows.web.parameters import parse_interval
 from segwatch.flows.web.tiles import GRIDS, parse_tile
 
 _log = logging.getLogger(__name__)
 
 _SECONDS = 15
 _CONNECT_SECONDS = 3
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 # tipg's own function fails where there are no rows
 factory.create_csv_rows = write_csv_rows  # type: ignore[assignment]
 #: Errors of tipg whose messages only quote parameters of the request, with their HTTP status.
@@ -87,6 +87,15 @@ class _Features(OGCFeaturesFactory):
 
     def _items_route(self) -> None:
         add_items_route(self)
+
+    def _item_route(self) -> None:
+        """Add tipg's route for ids with slashes, too."""
+        super()._item_route()
+        route = cast(APIRoute, self.router.routes.pop())
+        self.router.add_api_route(
+            "/collections/{collectionId}/items/{itemId:path}", route.endpoint, name="item",
+            response_class=GeoJSONResponse, responses=route.responses, tags=route.tags,
+        )  # fmt: skip
 
     def _queryables_route(self) -> None:
         add_schema_routes(self)
@@ -296,29 +305,10 @@ def _parse_datetime(datetime: _Text = None) -> list[str] | None:
     """Parse a time or interval into begin and end, both inclusive, in RFC 3339 or ``..``."""
     if datetime is None:
         return None
-    parts = datetime.split("/")
     try:
-        spans = [None if one in {"", ".."} else _parse_span(one) for one in parts]
-    except (ValueError, OverflowError):
-        spans = []
-    known = [one for one in spans if one is not None]
-    if not known or len(parts) > 2:
-        raise errors.InvalidDatetime(
-            "datetime: write a time in RFC 3339, or two separated by /, one of which may be .."
-        )
-    first, last = spans[0], spans[-1]
-    if first is not None and last is not None and first[0] > last[1]:
-        raise errors.InvalidDatetime("datetime: the end is before the beginning")
-    return [_to_rfc3339(first and first[0]), _to_rfc3339(last and last[1])]
-
-
-def _parse_span(one: str) -> tuple[datetime, datetime]:
-    """Parse a time into first and last moment; a date means its whole day, UTC."""
-    if _DATE.fullmatch(one):
-        day = parse_rfc3339(f"{one}T00:00:00Z")
-        return day, day.replace(hour=23, minute=59, second=59, microsecond=999_999)
-    moment = parse_rfc3339(one).astimezone(UTC)
-    return moment, moment
+        return [_to_rfc3339(one) for one in parse_interval(datetime)]
+    except ValueError as error:
+        raise errors.InvalidDatetime(str(error)) from error
 
 
 def _to_rfc3339(moment: datetime | None) -> str:

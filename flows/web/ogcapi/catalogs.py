@@ -63,14 +63,16 @@ async def keep_current(app: FastAPI) -> None:
 
 def _make_view(one: Collection, description: str | None) -> ViewCollection:
     view = ViewCollection.model_validate({**dict(one), "schema": SCHEMA})
-    traits = view.traits
+    key = view.key
     view.description = description or view.id
-    if traits is not None:
-        view.id_column = view.get_column(traits.key)
-        view.datetime_column = view.get_datetime_column(traits.begin)
+    if key is None:
+        return view
+    view.id_column = view.get_column(key.column)
+    if key.compared is not None:
+        view.datetime_column = view.get_datetime_column(key.compared[0])
         for column in view.datetime_columns:
-            if column.name not in {traits.begin, traits.end}:
+            if column.name not in key.compared:
                 # the temporal extent comes from the valid times alone
                 column.mindt = column.maxdt = None
-        view.description += f" The parameter datetime filters {traits.meaning}."
+        view.description += f" The parameter datetime filters {key.meaning}."
     return view

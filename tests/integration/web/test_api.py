@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import brotli
 import httpx
 import pytest
 import schemathesis
@@ -232,22 +234,34 @@ def test_what_a_client_has_already_is_not_sent_again(client: TestClient, told: L
 
 
 def test_texts_are_compressed_for_clients_that_can_read_it(client: TestClient) -> None:
-    for one in ("/openapi.json", "/ogc/api", "/static/map.js"):
+    unpack = {"br": brotli.decompress, "gzip": gzip.decompress}
+    ways = {
+        "gzip, br": "br",
+        "gzip;q=1.0, br;q=0.5": "gzip",
+        "*": "br",
+        "br;q=0, gzip": "gzip",
+        "x, gzip": "gzip",
+    }
+    for one, (accepted, encoding) in itertools.product(
+        ("/openapi.json", "/ogc/api", "/static/map.js"), ways.items()
+    ):
         plain = client.get(one, headers={"Accept-Encoding": "identity"})
-        with client.stream("GET", one, headers={"Accept-Encoding": "br;q=1, gzip;q=0.5"}) as answer:
+        with client.stream("GET", one, headers={"Accept-Encoding": accepted}) as answer:
             packed = b"".join(answer.iter_raw())
-            assert answer.headers["content-encoding"] == "gzip", one
-            assert "Accept-Encoding" in answer.headers["vary"], one
+        assert answer.headers["content-encoding"] == encoding, (one, accepted)
+        assert "Accept-Encoding" in answer.headers["vary"], one
         assert len(packed) < len(plain.content) / 2
-        assert gzip.decompress(packed) == plain.content
+        assert unpack[encoding](packed) == plain.content
         assert "content-encoding" not in plain.headers
         assert plain.headers["etag"].removeprefix("W/") == answer.headers["etag"].removeprefix("W/")
     # a page that shows what was entered, and small answers
     for one in ("/login", "/healthz", "/api/events?kind=flood"):
-        assert "content-encoding" not in client.get(one, headers={"Accept-Encoding": "gzip"}).headers
-    assert (
-        "content-encoding" not in client.get("/openapi.json", headers={"Accept-Encoding": "gzip;q=0"}).headers
-    )
+        assert "content-encoding" not in client.get(one, headers={"Accept-Encoding": "gzip, br"}).headers
+    for refused in ("gzip;q=0, br;q=0.0", "zstd", "gzip;q=x"):
+        assert (
+            "content-encoding"
+            not in client.get("/openapi.json", headers={"Accept-Encoding": refused}).headers
+        )
 
 
 def test_pages_of_configured_origins_may_use_the_api_and_others_may_not(
