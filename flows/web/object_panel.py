@@ -32,7 +32,10 @@ def make_router(reading: Engine) -> APIRouter:
     _add_objects_of_a_time(routes, reading)
 
     @routes.get("/objects/{track_id}", responses={200: {"model": schemas.ObjectRow}, **REFUSALS})
-    def read_object(track_id: UUID, at: str) -> dict[str, Any]:
+    def read_object(
+        track_id: UUID,
+        at: Annotated[str, Query(description="time, such as 2026-03-01T12:00:00Z; default: now")] = "now",
+    ) -> dict[str, Any]:
         """Return how sure an object was at a time, its last change and its newest detection until then, as known now.
 
         ``confidence`` is the raw one, ``confidence_calibrated`` the one corrected with labels; null: not calibrated.

@@ -145,7 +145,9 @@ def test_rows_are_as_described_and_pages_follow_each_other(client: TestClient, t
         for row in rows:
             model.model_validate(row)
     (lake,) = told.rows("SELECT track_id FROM watch.objects_now")
-    schemas.ObjectRow.model_validate(client.get(f"/api/objects/{lake['track_id']}?at=2030-01-01").json())
+    then = client.get(f"/api/objects/{lake['track_id']}?at=2030-01-01").json()
+    schemas.ObjectRow.model_validate(then)
+    assert client.get(f"/api/objects/{lake['track_id']}").json() == then
     schemas.WatchAccuracy.model_validate(client.get("/api/accuracy?watch=lakes").json())
     for path, place, key in (
         ("/api/coverage?watch=lakes&limit=1", "coverage", "observation_id"),
