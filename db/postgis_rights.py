@@ -50,7 +50,7 @@ def revoke_statistics(conn: psycopg.Connection[Any]) -> list[str]:
         # the signature is the catalog's own text, quoted where it has to be
         statement = f"REVOKE EXECUTE ON FUNCTION {signature} FROM PUBLIC"
         if owned:
-            conn.execute(sql.SQL(statement))  # type: ignore[arg-type]
+            conn.execute(sql.SQL(statement))
         else:
             left.append(f"{statement};")
     return left
