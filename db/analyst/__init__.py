@@ -69,6 +69,7 @@ from segwatch.db.analyst.exports import (
     iter_objects,
     open_snapshot,
 )
+from segwatch.db.analyst.keys import VIEW_KEYS, ViewKey
 from segwatch.db.analyst.object_panel import ObjectPanel, read_object_panel
 from segwatch.db.analyst.objects import (
     ObjectPage,
@@ -99,6 +100,7 @@ __all__ = [
     "OBJECT_COLUMNS",
     "OBSERVATION_COLUMNS",
     "REVIEW_COLUMNS",
+    "VIEW_KEYS",
     "CatalogSearch",
     "ChangeStatus",
     "ObjectPage",
@@ -108,6 +110,7 @@ __all__ = [
     "Selection",
     "SeriesPosition",
     "StoredCalibration",
+    "ViewKey",
     "check_position",
     "check_readable",
     "compare_areas",

@@ -26,7 +26,7 @@ from tipg.errors import (
     NotFound,
 )
 
-from segwatch.db.analyst.keys import VIEW_KEYS, ViewKey
+from segwatch.db.analyst import VIEW_KEYS, ViewKey
 from segwatch.db.analyst.statements import build_vector_tile
 from segwatch.flows.web.ogcapi.cql import make_any_of
 from segwatch.flows.web.ogcapi.cursors import Cursor, SortKey, describe_order, make_condition

@@ -11,7 +11,7 @@ from tipg.factory import OGCFeaturesFactory
 from tipg.resources.enums import MediaType
 from tipg.resources.response import SchemaJSONResponse
 
-from segwatch.db.analyst.keys import ViewKey
+from segwatch.db.analyst import ViewKey
 from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.flows.web.ogcapi.collections import ViewCollection
 from segwatch.flows.web.ogcapi.items import Requested
