@@ -10,7 +10,8 @@ from typer.testing import CliRunner, Result
 
 from segwatch.flows.cli.app import app
 from tests.conftest import Database
-from tests.invariants.conftest import EVERYTHING, Ledger, cells
+from tests.integration.conftest import LAKE
+from tests.invariants.conftest import EVERYTHING, Ledger, SceneContent, cells
 
 
 def segwatch(*arguments: str) -> Result:
@@ -26,6 +27,7 @@ def write(path: Path, **areas: tuple[float, float, float, float]) -> str:
 def test_layers_are_loaded_summed_replaced_and_removed(
     commands: Database, ledger: Ledger, tmp_path: Path
 ) -> None:
+    ledger.arrive({day: SceneContent((LAKE,)) for day in (2, 3)}, [2, 3])
     assert segwatch("--json").stdout.strip() == "[]"
     file = write(tmp_path / "districts.gpkg", west=(0, 0, 4, 8), east=(4, 0, 8, 8))
     done = segwatch(file, "--name-column", "name")
