@@ -277,8 +277,8 @@ def test_summing_waits_for_a_layer_that_is_loaded(ledgers: Any) -> None:
 
 
 def test_refuted_objects_count_in_no_window(ledgers: Any) -> None:
-    ledger: Ledger = ledgers()
-    ledger.arrive([SceneContent(merged([(1, 1, 3, 3)])), SceneContent(()), SceneContent(())], [0, 1])
+    ledger: Ledger = ledgers(gone_after=9)
+    ledger.arrive([SceneContent(merged([(1, 1, 3, 3)])), *[SceneContent(())] * 4], [0, 1, 2, 3, 4])
     (held,) = ledger.rows("SELECT status, area_m2 FROM watch.objects_now")
     assert (held["status"], held["area_m2"] > 0) == ("refuted", True)
     (week,) = ledger.rows(
@@ -287,7 +287,7 @@ def test_refuted_objects_count_in_no_window(ledgers: Any) -> None:
     with ledger.engine.connect() as conn:
         (listed,) = analyst.list_watches(conn)
         (summed,) = analyst.summarize_watches(conn)
-        covered = analyst.compare_areas(conn, "lakes", START, START + timedelta(days=2))
+        covered = analyst.compare_areas(conn, "lakes", START, START + timedelta(days=5))
     assert week["m2"] == 0
     for one in (listed, summed):
         assert (one["objects"], one["hectares"]) == (0, 0)
