@@ -90,7 +90,7 @@ class _Features(OGCFeaturesFactory):
 
     def _item_route(self) -> None:
         """Add tipg's route for ids with slashes, too."""
-        super()._item_route()
+        super()._item_route()  # type: ignore[no-untyped-call]  # tipg has no types
         route = cast(APIRoute, self.router.routes.pop())
         self.router.add_api_route(
             "/collections/{collectionId}/items/{itemId:path}", route.endpoint, name="item",
