@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from segwatch.client.errors import BadRequest
 from segwatch.client.extras import require_analysis
+from segwatch.flows.errors import ConfigError
+from segwatch.flows.export.places import write_whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,26 +44,20 @@ def write_cube(cube: xr.Dataset, path: str | os.PathLike[str]) -> Path:
         Imagery of a scene cannot be read.
     """
     target = Path(path)
-    unfinished = target.with_name(f".{uuid4().hex}{target.suffix}")
     try:
         if target.suffix in _NETCDF:
             require_analysis("write_cube()", "h5netcdf", "h5py", "dask")
-            with _threads():
+            with write_whole(target) as unfinished, _threads():
                 cube.to_netcdf(unfinished, engine="h5netcdf", encoding=_encode(cube))
-            unfinished.replace(target)
         elif target.suffix in _ZARR:
             require_analysis("write_cube()", "zarr", "dask")
             # version 2 is what most programs read, and has a stable form of texts
-            with _threads():
+            with write_whole(target) as unfinished, _threads():
                 cube.to_zarr(unfinished, zarr_format=2, consolidated=True)
-            shutil.rmtree(target, ignore_errors=True)
-            unfinished.rename(target)
         else:
             raise BadRequest(f"{target.name}: write NAME.nc for NetCDF or NAME.zarr for Zarr")
-    finally:
-        if unfinished.is_dir():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.unlink(missing_ok=True)
+    except ConfigError as error:
+        raise BadRequest(str(error)) from error
     return target
 
 

@@ -5,7 +5,6 @@ SegwatchError
 ├── AccessRefused   a token or password is missing, or does not give access
 ├── UnknownWatch    no watch has this name; names the nearest one
 ├── UnknownObject   no object has this id
-├── NotOffered      this kind of connection cannot answer; says which can
 ├── NotReadable     imagery of a scene cannot be read
 ├── ExtraMissing    a package of the extra `analysis` is not installed
 └── BadRequest      an argument is invalid
@@ -37,10 +36,6 @@ class UnknownWatch(SegwatchError):
 
 class UnknownObject(SegwatchError):
     """No object has this id."""
-
-
-class NotOffered(SegwatchError):
-    """This kind of connection cannot answer; the message says which can."""
 
 
 class NotReadable(SegwatchError):

@@ -150,7 +150,7 @@ class Session:
         Parameters
         ----------
         at
-            When the objects were on the ground; None = now. Not over HTTP.
+            When the objects were on the ground; None = now.
         known_at
             As it was known then, with the scenes and verdicts recorded until then; None = as it is known now.
         bbox

@@ -18,7 +18,7 @@ import httpx
 import shapely
 
 from segwatch.client.columns import IMAGERY
-from segwatch.client.errors import AccessRefused, BadRequest, ConnectFailed, NotOffered, SegwatchError
+from segwatch.client.errors import AccessRefused, BadRequest, ConnectFailed, SegwatchError
 from segwatch.client.frames import parse_day, parse_geometry, parse_time
 from segwatch.db.analyst.pages import Condition, Query
 from segwatch.geo.text.redaction import to_public_url
@@ -71,12 +71,6 @@ class WebSource:
 
     def stream_pages(self, query: Query, rows: int) -> Iterator[list[dict[str, Any]]]:
         """Read the rows of a query in pages; unlike those of the ledger, they are not from one snapshot."""
-        if query.moment is not None:
-            raise NotOffered(
-                "the web API has no objects of an earlier time; connect to the database "
-                "(segwatch.connect('postgresql://USER@HOST:PORT/DATABASE')), or read the recorded states: "
-                "s.states(watch)"
-            )
         boxes: list[str | None] = [None] if query.boxes is None else []
         if query.boxes:
             boxes.append(",".join(map(repr, _join(query.boxes))))
@@ -84,11 +78,9 @@ class WebSource:
             yield from self._stream(query, rows, box)
 
     def _stream(self, query: Query, rows: int, box: str | None) -> Iterator[list[dict[str, Any]]]:
-        path = f"/ogc/collections/watch.{query.view}/items"
         left = query.limit
-        asked = {"f": "geojson", "sortby": ",".join(query.order), "limit": str(min(rows, left or rows))}
-        if query.conditions:
-            asked["filter"] = " AND ".join(map(_write_condition, query.conditions))
+        path, asked = _address(query)
+        asked["limit"] = str(min(rows, left or rows))
         if box is not None:
             asked["bbox"] = box
         while True:
@@ -185,6 +177,20 @@ class WebSource:
             f"what answers at {self.where} is no server of segwatch; give the address of its map, "
             "such as http://127.0.0.1:8080"
         )
+
+
+def _address(query: Query) -> tuple[str, dict[str, str]]:
+    """Return the path and parameters of a query; the objects of a time have an address of their own."""
+    if query.moment is None:
+        asked = {"f": "geojson", "sortby": ",".join(query.order)}
+        if query.conditions:
+            asked["filter"] = " AND ".join(map(_write_condition, query.conditions))
+        return f"/ogc/collections/watch.{query.view}/items", asked
+    asked = {one.column: str(one.value) for one in query.conditions}  # the watch
+    asked["at"] = query.moment.at.isoformat()
+    if query.moment.known_at is not None:
+        asked["known_at"] = query.moment.known_at.isoformat()
+    return "/api/objects", asked
 
 
 def _list_features(found: Any, wrong: Any) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import roles, tables, watches
 from segwatch.db.errors import NotFound, UserRefused
+from segwatch.db.postgis_rights import revoke_statistics
 
 MAX_CONNECTIONS = 50
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -65,6 +66,8 @@ class Created:
     name: str
     database: str
     password: str = field(repr=False)
+    advice: tuple[str, ...] = ()
+    """Statements for a superuser: until they are run, statistics of PostGIS show where objects of all watches are."""
 
 
 def create(
@@ -115,7 +118,8 @@ def create(
             "shows_names": shows_names,
         }
         conn.execute(insert(tables.database_user).values(row))
-    return made
+        advice = () if watch_names is None else tuple(revoke_statistics(driver))
+    return replace(made, advice=advice)
 
 
 def _check(conn: Connection, name: str, watch_names: Collection[str] | None, limits: Limits) -> Any:

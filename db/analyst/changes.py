@@ -37,8 +37,10 @@ _AREAS = text(
     """
     SELECT target, sum(m2) FILTER (WHERE before) AS before_m2, sum(m2) FILTER (WHERE NOT before) AS after_m2
     FROM (
-        SELECT target, area_m2 AS m2, true AS before FROM watch.objects_as_of(:first) WHERE watch = :watch
-        UNION ALL SELECT target, area_m2, false FROM watch.objects_as_of(:last) WHERE watch = :watch
+        SELECT target, area_m2 AS m2, true AS before FROM watch.objects_as_of(:first)
+        WHERE watch = :watch AND status IS DISTINCT FROM 'refuted'
+        UNION ALL SELECT target, area_m2, false FROM watch.objects_as_of(:last)
+        WHERE watch = :watch AND status IS DISTINCT FROM 'refuted'
     ) both_times GROUP BY target ORDER BY target
     """
 )

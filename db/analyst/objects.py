@@ -1,10 +1,17 @@
-"""Objects as the map shows them, and the reviews about them."""
+"""Objects as the map shows them, those of a time, and the reviews about them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, text
 
+from segwatch.db.analyst.cursors import read_cursor, write_cursor
 from segwatch.db.analyst.rows import Rows, fetch_rows
+from segwatch.db.codec import to_ewkb
 
 #: Two equal texts name two snapshots that see the same transactions.
 _SNAPSHOT = text("SELECT CAST(pg_current_snapshot() AS text)")
@@ -20,6 +27,30 @@ _REVIEWS_WITHOUT_GEOMETRY = text(
     FROM watch.reviews WHERE watch = :watch ORDER BY decided_at, review_id
     """
 )
+_NOW = text("SELECT now()")
+_AS_OF = text(
+    """
+    SELECT o.track_id, o.object_id, o.watch, o.target, o.area_m2, o.score, o.confidence, o.status, o.observations_for,
+           o.observations_against, o.valid_from, o.valid_to, o.change, o.review, o.accuracy, o.observation_id,
+           o.scene_id, o.item_hrefs, o.model, o.instruction_revision, CAST(ST_AsGeoJSON(o.geom) AS json) AS geom
+    FROM watch.objects_as_of(CAST(:at AS timestamptz), CAST(:known AS timestamptz), CAST(:bounds AS geometry)) o
+    WHERE o.watch = :watch AND o.track_id > CAST(:after AS uuid)
+      AND (CAST(:bounds AS geometry) IS NULL OR ST_Intersects(o.geom, CAST(:bounds AS geometry)))
+    ORDER BY o.track_id LIMIT :limit
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPage:
+    """A page of the objects of a time."""
+
+    rows: Rows
+    """With ``geom`` as a GeoJSON geometry."""
+    known_at: datetime
+    """What was recorded up to then counts: the same on every page."""
+    next: str | None
+    """Cursor of the next page; None = this is the last."""
 
 
 def read_snapshot(conn: Connection) -> str:
@@ -40,6 +71,41 @@ def read_object_tile(conn: Connection, watch: str, at: str, z: int, x: int, y: i
     values = {"watch": watch, "at": at, "z": z, "x": x, "y": y}
     snapshot, tile = conn.execute(_TILE, values).one()
     return str(snapshot), bytes(tile)
+
+
+def list_objects_as_of(
+    conn: Connection,
+    watch: str,
+    at: datetime,
+    *,
+    known_at: datetime | None = None,
+    bounds: BaseGeometry | None = None,
+    limit: int,
+    after: str | None = None,
+) -> ObjectPage:
+    """List the objects of a watch that were on the ground at a time, by track id.
+
+    Parameters
+    ----------
+    known_at
+        Use what was recorded up to then; None = up to now, which the next pages then keep to.
+    bounds
+        Only objects that intersect this geometry, EPSG:4326.
+    after
+        Cursor that the page before returned; None = the first page.
+
+    Raises
+    ------
+    segwatch.db.errors.InvalidCursor
+        ``after`` is no cursor.
+    """
+    if after is None:
+        known, last = known_at or conn.execute(_NOW).scalar_one(), UUID(int=0)
+    else:
+        known, last = read_cursor(after)
+    place = None if bounds is None else to_ewkb(bounds)
+    rows = fetch_rows(conn, _AS_OF, watch=watch, at=at, known=known, bounds=place, after=last, limit=limit)
+    return ObjectPage(rows, known, None if len(rows) < limit else write_cursor(known, rows[-1]["track_id"]))
 
 
 def check_readable(conn: Connection) -> None:

@@ -7,6 +7,11 @@ from psycopg import sql
 #: Let the session take as long as it needs; the pool resets this.
 NO_TIMEOUT = "SET statement_timeout = 0"
 READ_ONLY = "SET default_transaction_read_only = on"
+#: Name and description of every view of a schema.
+DESCRIBE_VIEWS = """
+    SELECT c.relname, obj_description(c.oid, 'pg_class') FROM pg_class c
+    WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = $1) AND c.relkind = 'v'
+"""
 _SHIFTED_EXTENT = sql.SQL(
     "SELECT ST_XMin(around) AS west, ST_XMax(around) AS east"
     " FROM (SELECT ST_Extent(ST_ShiftLongitude({column})) AS around FROM {schema}.{table}) AS shifted"

@@ -11,7 +11,7 @@ from segwatch.db.analyst.accuracy import describe_accuracy, read_accuracy
 from segwatch.db.analyst.rows import Rows, choose_bounds, fetch_rows
 
 #: A scene counts once per state, also when a newer instruction revision or model observes it again. The instruction in
-#: force is that of the objects; before any object is found, the one queued last.
+#: force is that of the objects; before any object is found, the one queued last. Refuted objects count nowhere.
 _WATCHES = text(
     """
     SELECT c.watch,
@@ -27,8 +27,10 @@ _WATCHES = text(
            (SELECT w.min_change_m2 FROM watch.watches w WHERE w.watch = c.watch) AS min_change_m2,
            (SELECT w.state FROM watch.watches w WHERE w.watch = c.watch) AS state,
            (SELECT w.state_since FROM watch.watches w WHERE w.watch = c.watch) AS state_since,
-           (SELECT count(*) FROM watch.objects_now n WHERE n.watch = c.watch) AS objects,
-           (SELECT coalesce(sum(n.area_m2), 0) / 1e4 FROM watch.objects_now n WHERE n.watch = c.watch) AS hectares,
+           (SELECT count(*) FROM watch.objects_now n
+            WHERE n.watch = c.watch AND n.status IS DISTINCT FROM 'refuted') AS objects,
+           (SELECT coalesce(sum(n.area_m2), 0) / 1e4 FROM watch.objects_now n
+            WHERE n.watch = c.watch AND n.status IS DISTINCT FROM 'refuted') AS hectares,
            ST_XMin(ST_Extent(c.geom)) AS west, ST_YMin(ST_Extent(c.geom)) AS south,
            ST_XMax(ST_Extent(c.geom)) AS east, ST_YMax(ST_Extent(c.geom)) AS north,
            ST_XMin(ST_Extent(ST_ShiftLongitude(c.geom))) AS west_to_360,
@@ -48,8 +50,10 @@ _SUMMARY = text(
             WHERE c.watch = w.watch AND c.state IN ('pending', 'leased', 'inferred')) AS waiting,
            (SELECT count(*) FROM watch.coverage c WHERE c.watch = w.watch AND c.state = 'rejected'
               AND c.superseded_at IS NULL) AS rejected,
-           (SELECT count(*) FROM watch.objects_now o WHERE o.watch = w.watch) AS objects,
-           (SELECT coalesce(sum(o.area_m2), 0) FROM watch.objects_now o WHERE o.watch = w.watch) / 1e4 AS hectares,
+           (SELECT count(*) FROM watch.objects_now o
+            WHERE o.watch = w.watch AND o.status IS DISTINCT FROM 'refuted') AS objects,
+           (SELECT coalesce(sum(o.area_m2), 0) FROM watch.objects_now o
+            WHERE o.watch = w.watch AND o.status IS DISTINCT FROM 'refuted') / 1e4 AS hectares,
            (SELECT count(*) FROM watch.changes k WHERE k.watch = w.watch AND k.retracted_at IS NULL
               AND NOT k.baseline AND k.status IS DISTINCT FROM 'refuted') AS changes,
            (SELECT count(*) FROM watch.alerts a WHERE a.watch = w.watch AND a.retracted_at IS NULL) AS alerts,
@@ -103,7 +107,7 @@ def read_watch(conn: Connection, watch: str) -> dict[str, Any]:
 def summarize_watches(conn: Connection) -> Rows:
     """Count, per watch, observations by outcome, objects, hectares, changes, and alerts raised and delivered.
 
-    What was there on ground seen for the first time is no change, and refuted changes are left out.
+    What was there on ground seen for the first time is no change, and refuted objects and changes are left out.
     """
     return fetch_rows(conn, _SUMMARY)
 

@@ -36,6 +36,7 @@ from segwatch.db.errors import (
     PostgisMissing,
     StartFailed,
 )
+from segwatch.db.postgis_rights import revoke_statistics
 
 _log = logging.getLogger(__name__)
 
@@ -473,6 +474,7 @@ class Cluster:
             try:
                 for statement in _EXTENSIONS:
                     conn.execute(statement)
+                revoke_statistics(conn)
             except (psycopg.errors.UndefinedFile, psycopg.errors.FeatureNotSupported) as error:
                 raise PostgisMissing(
                     f"PostGIS cannot be loaded: {error}; install it with: apt-get install postgresql-15-postgis-3"

@@ -19,7 +19,7 @@ _INTRODUCTION = """# Command line
 | where | what |
 | --- | --- |
 | terminal | tables and sentences for people; ids are shown by their first digits |
-| pipe or file | tab-separated values with a header line: times in ISO 8601 (UTC), whole ids, no colours |
+| pipe or file | tab-separated values with a header (one thing: name, value); times in ISO 8601, whole ids, no colours |
 | `--json` | one JSON document: an array for a list, an object for one thing; what is unknown is `null` |
 | standard error | progress, notes, warnings and errors; `NO_COLOR` turns its colours off |
 

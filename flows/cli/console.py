@@ -254,7 +254,11 @@ def print_fields(fields: Mapping[str, Any], *, as_json: bool) -> None:
         return
     between = ": " if is_for_people() else "\t"
     for name, value in fields.items():
-        shown = json.dumps(value, default=str) if isinstance(value, dict | list | tuple) else value
+        shown = (
+            json.dumps(value, default=str, ensure_ascii=False)
+            if isinstance(value, dict | list | tuple)
+            else value
+        )
         if between == "\t":
             typer.echo(f"{name.replace(' ', '_')}\t{_format_for_programs(shown)}")
         else:

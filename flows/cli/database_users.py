@@ -15,12 +15,12 @@ import typer
 from segwatch.flows.cli.console import (
     Json,
     clear_errors,
-    format_minute,
     open_engine,
     out,
     print_json,
     print_table,
     say,
+    warn,
 )
 from segwatch.flows.cli.parsing import TIME_FORMS, parse_moment
 
@@ -83,6 +83,11 @@ def add_user(
             if passfile is not None:
                 _write_passfile(passfile, url, made)
     lines = _connection_lines(url, made, passfile)
+    if made.advice:
+        warn(
+            "statistics of PostGIS still show this login where objects of other watches are; as a superuser of the "
+            "database, run:\n" + "\n".join(made.advice)
+        )
     if as_json:
         # print_json would redact the password
         typer.echo(
@@ -110,7 +115,7 @@ def list_users(as_json: Json = False) -> None:
             row["name"],
             "all" if row["watches"] is None else ", ".join(row["watches"]),
             "yes" if row["shows_names"] else "no",
-            format_minute(row["created_at"]),
+            row["created_at"],
         )
         for row in rows
     ]

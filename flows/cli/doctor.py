@@ -34,8 +34,7 @@ def doctor(as_json: Json = False) -> None:
         for one in findings:
             _print(out, one)
     else:
-        cells = [(one.level, one.about, one.says, one.fix) for one in findings]
-        print_table(("level", "about", "says", "fix"), cells)
+        print_findings(findings)
     if wrong:
         raise typer.Exit(1)
 
@@ -50,15 +49,24 @@ def examine(settings: FlowSettings) -> list[Finding]:
 
 def print_short(console: Console, findings: list[Finding]) -> None:
     """Print what is wrong, or one line if nothing is, and the watches that are paused."""
-    from segwatch.flows.doctor.checks import ABOUT_WATCHES
-
-    wrong = select_wrong(findings)
-    paused = [one for one in findings if one.about == ABOUT_WATCHES]
-    for one in (*wrong, *paused):
+    for one in select_short(findings):
         _print(console, one)
-    if not wrong:
+    if not select_wrong(findings):
         areas = dict.fromkeys(one.about for one in findings if one.level == "ok")
         console.print(f"ok: {', '.join(areas)}   (details: segwatch doctor)")
+
+
+def print_findings(findings: list[Finding], *, further: bool = False) -> None:
+    """Print findings as tab-separated values; ``further``: after another table."""
+    cells = [(one.level, one.about, one.says, one.fix) for one in findings]
+    print_table(("level", "about", "says", "fix"), cells, further=further)
+
+
+def select_short(findings: list[Finding]) -> list[Finding]:
+    """Select what is wrong, and then the watches that are paused."""
+    from segwatch.flows.doctor.checks import ABOUT_WATCHES
+
+    return [*select_wrong(findings), *(one for one in findings if one.about == ABOUT_WATCHES)]
 
 
 def select_wrong(findings: list[Finding]) -> list[Finding]:

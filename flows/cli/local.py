@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from segwatch.flows.cli.console import Json, clear_errors, confirm_deletion, out, print_json, say
+from segwatch.flows.cli.console import (
+    Json,
+    clear_errors,
+    confirm_deletion,
+    is_for_people,
+    out,
+    print_json,
+    print_table,
+    say,
+)
 from segwatch.flows.services.shells import Shell, write_secret, write_variable
 
 
@@ -113,7 +122,7 @@ def status(as_json: Json = False) -> None:
     Exit status 1 if anything is wrong.
     """
     from segwatch.db.embedded.cluster import Cluster
-    from segwatch.flows.cli.doctor import examine, print_short, select_wrong
+    from segwatch.flows.cli.doctor import examine, print_findings, print_short, select_short, select_wrong
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.services.supervisor import Supervisor
 
@@ -129,10 +138,13 @@ def status(as_json: Json = False) -> None:
         findings = examine(settings) if running or ended or elsewhere else []
     if as_json:
         print_json({"services": running, "findings": [asdict(one) for one in findings]})
-    else:
+    elif is_for_people():
         _print_services(running, ended, has_database=database.port is not None)
         if findings:
             print_short(out, findings)
+    else:
+        _print_separated(running, ended, has_database=database.port is not None)
+        print_findings(select_short(findings), further=True)
     if select_wrong(findings):
         raise typer.Exit(1)
 
@@ -147,3 +159,13 @@ def _print_services(running: list[dict[str, Any]], ended: list[str], *, has_data
         out.print("postgres: does not run")
     for name in ended:
         out.print(f"{name}: does not run")
+
+
+def _print_separated(running: list[dict[str, Any]], ended: list[str], *, has_database: bool) -> None:
+    """Print the services as tab-separated values."""
+    down = ["postgres"] if has_database and not any(one["name"] == "postgres" for one in running) else []
+    rows = [(one["name"], one["pid"], "runs") for one in running]
+    rows += [(name, None, "does not run") for name in (*(down if running else ()), *ended)]
+    print_table(("service", "pid", "state"), rows)
+    if not running:
+        say("no services are running")

@@ -14,6 +14,8 @@ _NEGATIVE = re.compile(r"-\.?\d[\d.eE,+-]*")
 _NUMBERS = re.compile(r"[+-]?\.?\d[\d.eE,+-]*")
 _BBOX = "--bbox"
 _CORNERS = 4
+_NO_CHOICE = re.compile(r"'(?P<given>.*)' is not one of (?P<known>'.*')\.")
+_QUOTED = re.compile(r"'([^']*)'")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 TIME_FORMS = "2026-03-01 or 2026-03-01T12:00Z"
 
@@ -31,7 +33,21 @@ class Command(TyperCommand):
         # unknown options are refused as ever, unless all that is unknown are numbers
         if len(options) < len(words) and known.issuperset(options):
             ctx.ignore_unknown_options = True
-        return super().parse_args(ctx, given)
+        try:
+            return super().parse_args(ctx, given)
+        except typer.BadParameter as error:
+            error.message = _suggest_choice(error.message)
+            raise
+
+
+def _suggest_choice(said: str) -> str:
+    """Name the choice that was probably meant; Typer lists them all and puts pydantic's words before it."""
+    from segwatch.geo.text.spelling import find_nearest
+
+    plain = said.removeprefix("Value error, ")
+    found = _NO_CHOICE.fullmatch(plain)
+    near = None if found is None else find_nearest(found["given"], _QUOTED.findall(found["known"]))
+    return plain if near is None else f"{plain} Did you mean {near}?"
 
 
 def _join_boxes(args: list[str]) -> list[str]:

@@ -72,6 +72,14 @@ def add(
         float | None,
         typer.Option("--gsd", metavar="METRES", min=0.001, help="Pixel size at which the files are read."),
     ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask",
+            metavar="VALUES",
+            help="Values of files NAME_mask.tif that hide pixels of NAME.tif, such as 0; none: leave such files out.",
+        ),
+    ] = None,
     instruction: Annotated[
         str | None,
         typer.Option(
@@ -98,7 +106,7 @@ def add(
     with clear_errors():
         settings = load_settings()
         chosen = _choose_name(name, paths)
-        report = adding.add(chosen, paths, _make_options(date, bands, gsd_m))
+        report = adding.add(chosen, paths, _make_options(date, bands, gsd_m, mask))
         watch = None
         if instruction is not None:
             watch = local_watch.write_watch(report.source, report.profile, instruction)
@@ -114,9 +122,13 @@ def add(
         _apply_watch(settings, watch, chosen)
 
 
-def _make_options(date: str | None, bands: str | None, gsd_m: float | None) -> AddingOptions:
+def _make_options(
+    date: str | None, bands: str | None, gsd_m: float | None, mask: str | None
+) -> AddingOptions:
+    from segwatch.flows.errors import ConfigError
     from segwatch.geo.sources.local.adding import AddingOptions
     from segwatch.geo.sources.local.bands import parse_bands
+    from segwatch.geo.sources.local.products import parse_mask
 
     def ask(key: str) -> str | None:
         if not sys.stdin.isatty():
@@ -127,7 +139,11 @@ def _make_options(date: str | None, bands: str | None, gsd_m: float | None) -> A
         if total > _REPORT_EVERY and done % _REPORT_EVERY == 0:
             say(f"{done} of {total} files: {key}")
 
-    return AddingOptions(date, parse_bands(bands) if bands is not None else None, gsd_m, ask, report)
+    try:
+        meaning = None if mask is None else parse_mask(mask)
+    except ValueError as error:
+        raise ConfigError(f"--mask {mask}: give whole numbers such as 0 or 0,2, or none") from error
+    return AddingOptions(date, None if bands is None else parse_bands(bands), gsd_m, meaning, ask, report)
 
 
 def _choose_name(given: str | None, paths: Sequence[Path]) -> str:

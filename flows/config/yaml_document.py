@@ -139,7 +139,7 @@ def _read(text: str, name: str) -> object:
 
 
 class _SizeCounter:
-    """Counts the values below nodes with aliases expanded, visiting each node once."""
+    """Counts the values below nodes with aliases expanded, and checks their keys, visiting each node once."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -163,6 +163,7 @@ class _SizeCounter:
 
     def _parts(self, node: yaml.Node) -> list[yaml.Node]:
         if isinstance(node, yaml.MappingNode):
+            self._require_each_once(node)
             return [part for pair in node.value for part in pair]
         if isinstance(node, yaml.SequenceNode):
             return list(node.value)
@@ -172,6 +173,19 @@ class _SizeCounter:
                 "write it in quotes if it is text"
             )
         return []
+
+    def _require_each_once(self, node: yaml.MappingNode) -> None:
+        """Refuse a field that is given twice: PyYAML would silently take the last one."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in lines:
+                raise ConfigError(
+                    f"{self._name}: line {_line(key)}: {key.value} is given twice, first on line {lines[key.value]}; "
+                    "take out one of them"
+                )
+            lines[key.value] = _line(key)
 
 
 def _line(node: yaml.Node) -> int:

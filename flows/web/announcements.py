@@ -60,7 +60,7 @@ def make_router(intake: AnnouncementIntake | None) -> APIRouter:
         reader = current_reader()
         readable = reader.sight.watches
         if Scope.ANNOUNCE not in reader.scopes:
-            require_signature(request, body, intake.secret)
+            require_signature(request, body, intake.secret, Scope.ANNOUNCE)
             readable = None
         try:
             found = read_announcements(body, dict(request.headers))

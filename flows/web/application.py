@@ -52,6 +52,7 @@ from segwatch.flows.web.ogcapi import application, vector_tiles
 from segwatch.flows.web.options import DEFAULTS, ServerOptions
 from segwatch.flows.web.pixels import imagery
 from segwatch.flows.web.pixels.decoding import DecodersBusy
+from segwatch.flows.web.stac import routes as stac_api
 from segwatch.geo.errors import GeoError
 
 _log = logging.getLogger(__name__)
@@ -180,6 +181,7 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
         prefix="/imagery",
         tags=["imagery"],
     )
+    app.include_router(stac_api.make_router(engines.api), prefix="/stac", tags=["STAC"])
     app.mount("/ogc", application.MountedApp(features))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     return app

@@ -57,7 +57,7 @@ def make_router(intake: EventIntake | None) -> APIRouter:
             raise HTTPException(403, "this server takes no events; start it with SEGWATCH_EVENT_SECRET")
         body = await read_body(request, _MAX_BYTES)
         if Scope.EVENTS not in current_reader().scopes:
-            require_signature(request, body, intake.secret)
+            require_signature(request, body, intake.secret, Scope.EVENTS)
         try:
             charset = headers.parse_charset(request.headers.get("content-type", ""))
             recorded, refused = await run_in_threadpool(

@@ -1,17 +1,21 @@
-"""One object over HTTP, for the panel of the map: the same numbers as in the views."""
+"""Objects over HTTP: one for the panel of the map, and those of a time; the same numbers as in the views."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.encoders import jsonable_encoder
+from pydantic import AwareDatetime
 from sqlalchemy import Connection, Engine
 
 from segwatch.db import analyst
-from segwatch.db.errors import NotFound
+from segwatch.db.errors import InvalidCursor, NotFound
 from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.parameters import parse_box
+from segwatch.flows.web.schemas import GEOJSON, GeoJsonResponse
 from segwatch.geo.assessment.calibration import apply_calibration
 from segwatch.geo.text.opinions import (
     describe_agreement,
@@ -19,13 +23,19 @@ from segwatch.geo.text.opinions import (
     describe_detection_evidence,
 )
 
+_MAX_OBJECTS = 10_000
+
 
 def make_router(reading: Engine) -> APIRouter:
-    """Make the route ``GET /objects/TRACK?at=``."""
+    """Make the routes ``GET /objects/TRACK?at=`` and ``GET /objects?watch=&at=``."""
     routes = APIRouter()
+    _add_objects_of_a_time(routes, reading)
 
     @routes.get("/objects/{track_id}", responses={200: {"model": schemas.ObjectRow}, **REFUSALS})
-    def read_object(track_id: UUID, at: str) -> dict[str, Any]:
+    def read_object(
+        track_id: UUID,
+        at: Annotated[str, Query(description="time, such as 2026-03-01T12:00:00Z; default: now")] = "now",
+    ) -> dict[str, Any]:
         """Return how sure an object was at a time, its last change and its newest detection until then, as known now.
 
         ``confidence`` is the raw one, ``confidence_calibrated`` the one corrected with labels; null: not calibrated.
@@ -47,6 +57,68 @@ def make_router(reading: Engine) -> APIRouter:
         }
 
     return routes
+
+
+def _add_objects_of_a_time(routes: APIRouter, reading: Engine) -> None:
+    @routes.get(
+        "/objects",
+        response_class=GeoJsonResponse,
+        responses={**schemas.describe_content(GEOJSON, "A page of GeoJSON features"), **REFUSALS},
+    )
+    def list_objects(
+        request: Request,
+        watch: str,
+        at: Annotated[AwareDatetime, Query(description="when the objects were on the ground")],
+        known_at: Annotated[
+            AwareDatetime | None, Query(description="as it was known then; default: now")
+        ] = None,
+        bbox: Annotated[str | None, Query(description="west,south,east,north in degrees")] = None,
+        limit: Annotated[
+            int, Query(ge=1, description=f"most objects of a page, up to {_MAX_OBJECTS}")
+        ] = 1000,
+        after: Annotated[
+            str | None, Query(max_length=200, description="from the link to the next page")
+        ] = None,
+    ) -> GeoJsonResponse:
+        """List the objects of a watch that were on the ground at a time, as now known or as known at another time.
+
+        Pages follow each other by track id and keep to the time at which the first one was known.
+        """
+        try:
+            bounds = None if bbox is None else parse_box(bbox.split(","))
+            with reading.connect() as conn:
+                page = analyst.list_objects_as_of(
+                    conn,
+                    watch,
+                    at,
+                    known_at=known_at,
+                    bounds=bounds,
+                    limit=min(limit, _MAX_OBJECTS),
+                    after=after,
+                )
+        except (InvalidCursor, ValueError) as error:
+            raise HTTPException(422, str(error)) from error
+        following = page.next and str(request.url.include_query_params(after=page.next))
+        links = [] if following is None else [{"rel": "next", "type": GEOJSON, "href": following}]
+        made = GeoJsonResponse(
+            {
+                "type": "FeatureCollection",
+                "known_at": page.known_at.isoformat(),
+                "numberReturned": len(page.rows),
+                "links": links,
+                "features": [_make_feature(row) for row in page.rows],
+            }
+        )
+        if following is not None:
+            made.headers["Link"] = f'<{following}>; rel="next"'
+        return made
+
+
+def _make_feature(row: dict[str, Any]) -> dict[str, Any]:
+    properties = {name: value for name, value in row.items() if name != "geom"}
+    feature = {"type": "Feature", "id": row["track_id"], "geometry": row["geom"], "properties": properties}
+    encoded: dict[str, Any] = jsonable_encoder(feature)
+    return encoded
 
 
 def _calibrate(conn: Connection, state: dict[str, Any]) -> float | None:

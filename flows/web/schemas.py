@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
+from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+GEOJSON = "application/geo+json"
 Degrees = float | None
 _STRICT = ConfigDict(extra="forbid")
 
@@ -28,6 +30,12 @@ CLOUD_EVENT: dict[str, Any] = {
         },
     },
 }
+
+
+class GeoJsonResponse(JSONResponse):
+    """GeoJSON with its own media type."""
+
+    media_type = GEOJSON
 
 
 class Bounds(BaseModel):

@@ -9,6 +9,20 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 _CUTOFF = 0.6
+_TIME = "write 2026-03-01T00:00:00Z, say; Z is UTC"
+#: What to do about problems that pydantic describes in terms of its own.
+_ADVICE = {
+    "timezone_aware": f"is a time without a time zone; {_TIME}",
+    "datetime_parsing": f"is not a time; {_TIME}",
+    "datetime_from_date_parsing": f"is not a time; {_TIME}",
+    "datetime_type": f"is not a time; {_TIME}",
+}
+#: Forms of names, in words.
+_FORMS = {
+    "^[a-z0-9][a-z0-9-]{0,62}$": "write small letters, digits and hyphens, at most 63, the first one no hyphen",
+    "^([a-z0-9][a-z0-9-]{0,62})?$": "write small letters, digits and hyphens, at most 63, the first one no hyphen",
+    "^[a-z][a-z0-9-]{0,30}$": "write small letters, digits and hyphens, at most 31, the first one a letter",
+}
 
 
 def find_nearest(given: str, known: Iterable[str]) -> str | None:
@@ -63,6 +77,12 @@ def _describe_problem(problem: Mapping[str, Any], model: type[BaseModel] | None)
     # pydantic writes "Value error, " before what a check of ours says
     message = str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
     where = problem["loc"]
+    if problem["type"] in _ADVICE:
+        return _ADVICE[problem["type"]]
+    if problem["type"] == "string_pattern_mismatch":
+        return _FORMS.get(problem["ctx"]["pattern"], message)
+    if problem["type"] == "missing" and where and isinstance(where[-1], int):
+        return "is missing: the list is too short"
     if problem["type"] != "extra_forbidden" or model is None or not where:
         return message
     known = _fields_at(model, where[:-1])

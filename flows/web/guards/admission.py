@@ -6,7 +6,7 @@
 | tiles | vector tiles of the map |
 | features | OGC API: features and tiles of a view |
 | heavy | OGC API with filters, sorting, long pages or deep offsets |
-| api | JSON API, and alert feeds |
+| api | JSON API, STAC API, and alert feeds |
 | writes | reviews, marks and events |
 | pages | static files and everything else that needs no database |
 """
@@ -60,6 +60,8 @@ _MAX_LIGHT = {"limit": 1000, "offset": 10_000}
 def choose_pool(scope: Scope) -> str:
     """Choose the pool of a request."""
     path = local_path(scope)
+    if path == "/stac" or path.startswith("/stac/"):
+        return "api"  # a search by POST writes nothing
     if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
         return "writes"
     for prefix, name in (

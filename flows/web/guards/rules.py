@@ -33,6 +33,7 @@ RULES: dict[str, dict[str, Requirement]] = {
     "/api/scenes": {_GET: Scope.READ},
     "/api/unused": {_GET: Scope.READ},
     "/api/tiles/{z}/{x}/{y}.mvt": {_GET: Scope.READ},
+    "/api/objects": {_GET: Scope.READ},
     "/api/objects/{track_id}": {_GET: Scope.READ},
     "/api/reviews": {_GET: Scope.READ, "POST": Scope.REVIEW},
     "/api/alerts": {_GET: Scope.READ},
@@ -50,6 +51,9 @@ RULES: dict[str, dict[str, Requirement]] = {
     "/feeds/{watch}/atom.xml": {_GET: Scope.READ},
     "/feeds/cap/{alert_id}.xml": {_GET: Scope.READ},
     "/imagery/{rest:path}": {_GET: Scope.READ},
+    "/stac": {_GET: Scope.READ},
+    "/stac/search": {_GET: Scope.READ, "POST": Scope.READ},
+    "/stac/{rest:path}": {_GET: Scope.READ},
     "/ogc": {_GET: Scope.READ},
     "/ogc/{rest:path}": {_GET: Scope.READ},
 }

@@ -6,29 +6,31 @@ messages of the database, which can quote rows, are not passed on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
-import re
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from contextlib import suppress
+from datetime import datetime
+from typing import Annotated, Any, cast
 
 import asyncpg
 import cql2
 import jinja2
-from ciso8601 import parse_rfc3339
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tipg import dependencies, errors, factory
-from tipg.collections import Catalog, Collection, pg_get_collection_index
+from tipg.collections import Catalog, Collection
 from tipg.database import close_db_connection, connect_to_db
 from tipg.factory import Endpoints, OGCFeaturesFactory, OGCTilesFactory
 from tipg.model import Conformance, Link
 from tipg.resources.enums import MediaType
-from tipg.settings import DatabaseSettings, PostgresSettings
+from tipg.resources.response import GeoJSONResponse
+from tipg.settings import PostgresSettings
 
 from segwatch.db import readers
 from segwatch.db.analyst import statements
@@ -36,22 +38,21 @@ from segwatch.flows.web.description import DescribedApp
 from segwatch.flows.web.guards.access import current_sight
 from segwatch.flows.web.guards.admission import OGC_CONNECTIONS
 from segwatch.flows.web.guards.refusals import REFUSALS, respond_problem
-from segwatch.flows.web.ogcapi import cql, extents
-from segwatch.flows.web.ogcapi.collections import ViewCollection, is_sortable
+from segwatch.flows.web.ogcapi import catalogs, cql, extents
+from segwatch.flows.web.ogcapi.collections import is_sortable
 from segwatch.flows.web.ogcapi.conformance import list_classes
 from segwatch.flows.web.ogcapi.files import BinaryFormats
-from segwatch.flows.web.ogcapi.items import Requested, add_items_route
+from segwatch.flows.web.ogcapi.items import Requested, add_items_route, list_file_formats
 from segwatch.flows.web.ogcapi.queries import LimitCap, require_known_parameters, write_csv_rows
 from segwatch.flows.web.ogcapi.schemas import SCHEMA_LINK, add_schema_routes
 from segwatch.flows.web.ogcapi.tilesets import replace_tileset_route
+from segwatch.flows.web.parameters import parse_interval
 from segwatch.flows.web.tiles import GRIDS, parse_tile
 
 _log = logging.getLogger(__name__)
 
-_SCHEMA = "watch"
 _SECONDS = 15
 _CONNECT_SECONDS = 3
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 # tipg's own function fails where there are no rows
 factory.create_csv_rows = write_csv_rows  # type: ignore[assignment]
 #: Errors of tipg whose messages only quote parameters of the request, with their HTTP status.
@@ -87,6 +88,15 @@ class _Features(OGCFeaturesFactory):
     def _items_route(self) -> None:
         add_items_route(self)
 
+    def _item_route(self) -> None:
+        """Add tipg's route for ids with slashes, too."""
+        super()._item_route()  # type: ignore[no-untyped-call]  # tipg has no types
+        route = cast(APIRoute, self.router.routes.pop())
+        self.router.add_api_route(
+            "/collections/{collectionId}/items/{itemId:path}", route.endpoint, name="item",
+            response_class=GeoJSONResponse, responses=route.responses, tags=route.tags,
+        )  # fmt: skip
+
     def _queryables_route(self) -> None:
         add_schema_routes(self)
 
@@ -99,10 +109,16 @@ class _Features(OGCFeaturesFactory):
         return [*super().links(request), messages]
 
     def _additional_collection_tiles_links(self, request: Request, collection: Collection) -> list[Link]:
-        """Link to the tiles of a collection as tipg does, and to its schema."""
-        href = self.url_for(request, "schema", collectionId=collection.id)
-        schema = Link(title="Schema", href=href, type=MediaType.schemajson, rel=SCHEMA_LINK)
-        return [schema, *super()._additional_collection_tiles_links(request, collection)]
+        """Link to the tiles of a collection as tipg does, to its schema, and to its items as files."""
+        schema, items = (
+            self.url_for(request, name, collectionId=collection.id) for name in ("schema", "items")
+        )
+        links = [Link(title="Schema", href=schema, type=MediaType.schemajson, rel=SCHEMA_LINK)]
+        links += [  # without a type, because tipg's links know only its own
+            Link(title=f"Items ({title})", href=f"{items}?f={form.value}", rel="alternate")
+            for form, title in list_file_formats()
+        ]
+        return [*links, *super()._additional_collection_tiles_links(request, collection)]
 
 
 class _Endpoints(Endpoints):
@@ -178,46 +194,24 @@ def make_app() -> FastAPI:
 
 
 async def connect(app: FastAPI, database_url: str) -> None:
-    """Open the connection pool and list the views."""
-    settings = DatabaseSettings(
-        schemas=[_SCHEMA], functions=[], exclude_function_schemas=[_SCHEMA, "public", "pg_temp"]
-    )
+    """Open the connection pool, list the views, and keep what is said about them current."""
     await connect_to_db(
         app,
-        schemas=[_SCHEMA],
+        schemas=[catalogs.SCHEMA],
         settings=PostgresSettings(database_url=database_url, db_max_conn_size=OGC_CONNECTIONS),
         server_settings={"timezone": "UTC", "statement_timeout": f"{_SECONDS}s", **readers.INITIAL_SETTINGS},
         timeout=_CONNECT_SECONDS,
         setup=_prepare_for_reader,
     )
-    async with app.state.pool.acquire() as conn:
-        await conn.execute(statements.NO_TIMEOUT)  # it looks at every row
-        await conn.execute(readers.SET_SESSION, *readers.EVERYTHING.settings)
-        collections = await extents.measure_extents(
-            conn, await pg_get_collection_index(conn, settings=settings)
-        )
-    views = [_make_view(one) for one in collections]
-    app.state.collection_catalog = Catalog(
-        collections={one.id: one for one in views}, last_updated=datetime.now(UTC)
-    )
-
-
-def _make_view(one: Collection) -> ViewCollection:
-    view = ViewCollection.model_validate({**dict(one), "schema": _SCHEMA})
-    traits = view.traits
-    if traits is not None:
-        view.id_column = view.get_column(traits.key)
-        view.datetime_column = view.get_datetime_column(traits.begin)
-        for column in view.datetime_columns:
-            if column.name not in {traits.begin, traits.end}:
-                # the temporal extent comes from the valid times alone
-                column.mindt = column.maxdt = None
-        view.description = f"{view.description or view.id} The parameter datetime filters {traits.meaning}."
-    return view
+    await catalogs.load(app)
+    app.state.keeping_current = asyncio.create_task(catalogs.keep_current(app))
 
 
 async def disconnect(app: FastAPI) -> None:
-    """Close the connection pool."""
+    """Stop measuring the collections, and close the connection pool."""
+    app.state.keeping_current.cancel()
+    with suppress(asyncio.CancelledError):
+        await app.state.keeping_current
     await close_db_connection(app)
 
 
@@ -311,29 +305,10 @@ def _parse_datetime(datetime: _Text = None) -> list[str] | None:
     """Parse a time or interval into begin and end, both inclusive, in RFC 3339 or ``..``."""
     if datetime is None:
         return None
-    parts = datetime.split("/")
     try:
-        spans = [None if one in {"", ".."} else _parse_span(one) for one in parts]
-    except (ValueError, OverflowError):
-        spans = []
-    known = [one for one in spans if one is not None]
-    if not known or len(parts) > 2:
-        raise errors.InvalidDatetime(
-            "datetime: write a time in RFC 3339, or two separated by /, one of which may be .."
-        )
-    first, last = spans[0], spans[-1]
-    if first is not None and last is not None and first[0] > last[1]:
-        raise errors.InvalidDatetime("datetime: the end is before the beginning")
-    return [_to_rfc3339(first and first[0]), _to_rfc3339(last and last[1])]
-
-
-def _parse_span(one: str) -> tuple[datetime, datetime]:
-    """Parse a time into first and last moment; a date means its whole day, UTC."""
-    if _DATE.fullmatch(one):
-        day = parse_rfc3339(f"{one}T00:00:00Z")
-        return day, day.replace(hour=23, minute=59, second=59, microsecond=999_999)
-    moment = parse_rfc3339(one).astimezone(UTC)
-    return moment, moment
+        return [_to_rfc3339(one) for one in parse_interval(datetime)]
+    except ValueError as error:
+        raise errors.InvalidDatetime(str(error)) from error
 
 
 def _to_rfc3339(moment: datetime | None) -> str:

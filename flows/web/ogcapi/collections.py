@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from tipg.errors import (
     NotFound,
 )
 
+from segwatch.db.analyst import VIEW_KEYS, ViewKey
 from segwatch.db.analyst.statements import build_vector_tile
 from segwatch.flows.web.ogcapi.cql import make_any_of
 from segwatch.flows.web.ogcapi.cursors import Cursor, SortKey, describe_order, make_condition
@@ -36,77 +38,8 @@ MAX_FEATURES = 10_000
 #: Features of a page if the client asks for no number.
 DEFAULT_LIMIT = 10
 _TILE_PIXELS = 512
-_BEFORE_CHECKSUM = "~"
-
-
-@dataclass(frozen=True, slots=True)
-class ViewTraits:
-    """Meaning of the columns of a view."""
-
-    begin: str
-    """Column of the valid time, or of its beginning."""
-    end: str | None
-    """Column of its end, exclusive; null, or no such column, means until now. Equal to ``begin``: a moment."""
-    meaning: str
-    """Meaning of ``datetime``, for the description of the collection."""
-    order: tuple[str, ...]
-    """Columns that together identify a row; without a total order, pages would repeat and omit rows."""
-    key: str
-    """Column that identifies a row; if it does not do so alone, ``order`` does, and ids end with a checksum of it."""
-
-    @property
-    def is_key_unique(self) -> bool:
-        """Whether the key alone identifies a row."""
-        return self.order == (self.key,)
-
-
-TRAITS = {
-    "objects_now": ViewTraits(
-        "first_seen", None, "when the object was there: from first_seen on", ("track_id",), "track_id"
-    ),
-    "object_history": ViewTraits(
-        "valid_from",
-        "valid_to",
-        "when the object was in this state: from valid_from to before valid_to",
-        ("track_id", "valid_from", "recorded_from", "observation_id"),
-        "track_id",
-    ),
-    "changes": ViewTraits(
-        "valid_at", "valid_at", "valid_at, when it was so on the ground", ("change_id",), "change_id"
-    ),
-    "alerts": ViewTraits(
-        "valid_at", "valid_at", "valid_at, when it was so on the ground", ("alert_id",), "alert_id"
-    ),
-    "coverage": ViewTraits(
-        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id",),
-        "observation_id",
-    ),
-    "imagery": ViewTraits(
-        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("watch", "scene_id", "item_id"),
-        "scene_id",
-    ),
-    "reviews": ViewTraits(
-        "looked_at", "looked_at", "looked_at, when the scene was acquired that the verdict is about",
-        ("review_id",), "review_id",
-    ),
-    "rejected_items": ViewTraits(
-        "acquired_at", "acquired_at", "acquired_at, when the item was acquired",
-        ("watch", "collection", "item_id", "recorded_at", "reason"), "watch",
-    ),
-    "detections": ViewTraits(
-        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("detection_id",), "detection_id"
-    ),
-    "shadow_differences": ViewTraits(
-        "acquired_at", "acquired_at", "acquired_at, when the scene was acquired", ("observation_id", "ordinal"),
-        "observation_id",
-    ),
-    "events": ViewTraits(
-        "occurred_at", "occurred_at", "occurred_at, when the event began", ("event_id",), "event_id"
-    ),
-    "watches": ViewTraits(
-        "starts_at", "ends_at", "when scenes are observed: from starts_at to before ends_at", ("watch",), "watch"
-    ),
-}  # fmt: skip
+#: Ids that features had before views had keys.
+_FORMER = re.compile(r"([^/]*)~([0-9a-f]{32})")
 
 
 @dataclass(slots=True)
@@ -130,18 +63,18 @@ def is_sortable(column: Column) -> bool:
 
 
 class ViewCollection(MeasuredCollection):
-    """A view with known traits; for other views it behaves as tipg does."""
+    """A view with a known key; for other views it behaves as tipg does."""
 
     @property
-    def traits(self) -> ViewTraits | None:
-        """Meaning of the columns."""
-        return TRAITS.get(self.table)
+    def key(self) -> ViewKey | None:
+        """Key and times of the view."""
+        return VIEW_KEYS.get(self.table)
 
     @property
     def datetime_columns(self) -> list[Column]:
         """Columns of times, valid time first, because tipg takes the temporal extent from these."""
         every: list[Column] = super().datetime_columns
-        wanted = [] if self.traits is None else [self.traits.begin, self.traits.end or ""]
+        wanted = () if self.key is None else self.key.compared or ()
         return sorted(every, key=lambda one: one.name not in wanted)
 
     def cql_where(
@@ -171,33 +104,34 @@ class ViewCollection(MeasuredCollection):
     def _filter_ids(self, ids: Sequence[str]) -> Expr:
         if self.id_column is None:
             raise NoPrimaryKey(f"features of {self.id} have no id")
-        if self.traits is None or self.traits.is_key_unique:
+        if self.key is None or not (self.key.leading or self.key.former):
             return Expr(
-                make_any_of({"property": self.id_column.name}, [self._check_key(one, one) for one in ids])
+                make_any_of({"property": self.id_column.name}, [self._check_uuid(one, one) for one in ids])
             )
-        conditions = [self._match_id(one, self.traits.order) for one in ids]
+        conditions = [self._match_id(one, self.key) for one in ids]
         return Expr(conditions[0] if len(conditions) == 1 else {"op": "or", "args": conditions})
 
-    def _check_key(self, key: str, identity: str) -> str:
-        if self.id_column is not None and self.id_column.type == "uuid" and not _is_uuid(key):
+    def _check_uuid(self, value: str, identity: str, column: str | None = None) -> str:
+        """Return the value of an id's column, if it can be one: the key, or another column."""
+        found = self.id_column if column is None else self.get_column(column)
+        if found is not None and found.type == "uuid" and not _is_uuid(value):
             raise NotFound(f"{identity!r} is not an id of {self.id}")
-        return key
+        return value
 
-    def _match_id(self, identity: str, order: Sequence[str]) -> dict[str, Any]:
-        """Match the key, which the database finds by its index, and the checksum of the row."""
-        key, _, checksum = identity.rpartition(_BEFORE_CHECKSUM)
-        row = [{"property": name} for name in order]
-        made = {"op": "md5", "args": [{"op": "concat_ws", "args": ["/", *row]}]}
-        column = self.id_column.name if self.id_column is not None else ""
-        equal = {"op": "=", "args": [{"property": column}, self._check_key(key, identity)]}
-        return {"op": "and", "args": [equal, {"op": "=", "args": [made, checksum]}]}
-
-    def _select_id(self) -> str:
-        """Select the id of a row as tipg does, or put it together from its key and a checksum."""
-        if self.traits is None or self.traits.is_key_unique:
-            return str(super()._select_id())
-        row = ", ".join(f'"{name}"' for name in self.traits.order)
-        return f"concat(\"{self.traits.key}\", '{_BEFORE_CHECKSUM}', md5(concat_ws('/', {row}))) AS tipg_id"
+    def _match_id(self, identity: str, key: ViewKey) -> dict[str, Any]:
+        """Match an id by what an index finds, and by the rest of it."""
+        former = _FORMER.fullmatch(identity) if key.former is not None else None
+        if former is not None and key.former is not None:
+            value, checksum = former.groups()
+            row = [{"property": name} for name in key.former.checked]
+            made = {"op": "md5", "args": [{"op": "concat_ws", "args": ["/", *row]}]}
+            found = self._check_uuid(value, identity, key.former.column)
+            return _both(_equal({"property": key.former.column}, found), _equal(made, checksum))
+        whole = _equal({"property": key.column}, self._check_uuid(identity, identity))
+        if not key.leading:
+            return whole
+        begin = self._check_uuid(identity.partition("/")[0], identity, key.leading)
+        return _both(_equal({"property": key.leading}, begin), whole)
 
     def _filter_datetime(self, interval: Sequence[str], asked: str | None) -> dict[str, Any]:
         begin, end, still = self._choose_column(asked)
@@ -217,8 +151,9 @@ class ViewCollection(MeasuredCollection):
     def _choose_column(self, asked: str | None) -> tuple[str, str | None, bool]:
         if not self.datetime_columns:
             raise MissingDatetimeColumn("the features of this collection have no time")
-        if asked is None and self.traits is not None:
-            return self.traits.begin, self.traits.end, self.traits.end != self.traits.begin
+        if asked is None and self.key is not None and self.key.compared is not None:
+            begin, end = self.key.compared
+            return begin, end, begin != end
         column = self.get_datetime_column(asked)
         if column is None:
             raise InvalidDatetimeColumnName(f"there is no column of times named {asked}")
@@ -227,16 +162,16 @@ class ViewCollection(MeasuredCollection):
     def _sort_expressions(self, sortby: str | None) -> list[tuple[str, str]]:
         """Complete ``sortby`` to a total order with the columns that identify a row."""
         asked: list[tuple[str, str]] = super()._sort_expressions(sortby) if sortby else []
-        order = self.traits.order if self.traits else self._list_sortable()
+        order = self.key.sort_columns if self.key else self._list_sortable()
         return asked + [(one, f'"{one}"') for one in order if one not in {name for name, _ in asked}]
 
     def _list_sortable(self) -> tuple[str, ...]:
-        """List the columns that have an order: all of them together identify a row of a view without known traits."""
+        """List the columns that have an order: all of them together identify a row of a view without a known key."""
         return tuple(one.name for one in self.properties if is_sortable(one))
 
     def list_sort_keys(self, sortby: str | None) -> list[SortKey]:
         """List the columns that pages are sorted by; together they identify a row."""
-        certain = self.traits.order if self.traits else ()
+        certain = self.key.sort_columns if self.key else ()
         return [
             SortKey(name, expression.endswith(" DESC"), nullable=name not in certain)
             for name, expression in self._sort_expressions(sortby)
@@ -393,6 +328,14 @@ def _filter_box(name: str, bbox: Sequence[float]) -> Expr:
         _s_intersects_bbox(name, -180, south, east, north),
     )
     return Expr({"op": "or", "args": [one.to_json() for one in across]})
+
+
+def _equal(left: dict[str, Any], right: str) -> dict[str, Any]:
+    return {"op": "=", "args": [left, right]}
+
+
+def _both(*conditions: dict[str, Any]) -> dict[str, Any]:
+    return {"op": "and", "args": list(conditions)}
 
 
 def _is_uuid(text: str) -> bool:

@@ -125,6 +125,9 @@ def _split_geojson(given: dict[str, Any]) -> dict[str, Any]:
         parts = split_at_antimeridian(geometry)
     except TooComplex as error:
         raise HTTPException(400, f"filter: {error}") from error
-    except MALFORMED:
-        return given  # the database reports what is wrong with it
-    return given if parts is geometry else dict(mapping(parts))
+    except MALFORMED as error:
+        # the database would report it only where rows are near, and find nothing elsewhere
+        raise HTTPException(
+            400, "filter: a geometry is malformed; has each ring three points or more?"
+        ) from error
+    return dict(mapping(parts))  # with closed rings

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cql2
 import orjson
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, HTTPException, Query, Request, Response
 from starlette.datastructures import QueryParams
 from starlette.responses import StreamingResponse
 from tipg import dependencies
@@ -18,6 +17,8 @@ from tipg.factory import OGCFeaturesFactory
 from tipg.resources.enums import MediaType
 from tipg.resources.response import GeoJSONResponse, ORJSONResponse, orjsonDumps
 
+from segwatch.flows.export.features import FeatureFormat
+from segwatch.flows.runtime import extras
 from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.flows.web.ogcapi.collections import ViewCollection, response_counts
 from segwatch.flows.web.ogcapi.cursors import read_cursor
@@ -27,6 +28,8 @@ Requested = Annotated[Collection, Depends(dependencies.CollectionParams)]
 _FORMATS = (
     MediaType.geojson, MediaType.html, MediaType.csv, MediaType.json, MediaType.geojsonseq, MediaType.ndjson,
 )  # fmt: skip
+#: Names that the parameter ``f`` takes; :mod:`segwatch.flows.web.ogcapi.files` answers the last two.
+_Form = Literal["geojson", "html", "csv", "json", "geojsonseq", "ndjson", "parquet", "fgb"]
 #: Formats that hold geometries as GeoJSON; the others hold them as WKT.
 _GEOJSON = frozenset({MediaType.geojson, MediaType.geojsonseq, MediaType.html})
 
@@ -56,11 +59,49 @@ class Place:
     after: Annotated[str | None, Query(description="where the page begins; from the link next")] = None
 
 
+def choose_format(
+    request: Request,
+    f: Annotated[
+        _Form | None, Query(description="format; default: what the header Accept asks for, or geojson")
+    ] = None,
+) -> MediaType:
+    """Choose the format of a page by the parameter ``f``, then by the header ``Accept``."""
+    if f is not None:
+        return MediaType[f]
+    accepted = request.headers.get("accept", "")
+    return dependencies.accept_media_type(accepted, list(_FORMATS)) or MediaType.geojson
+
+
+def choose_properties(
+    collection: Requested,
+    properties: Annotated[
+        str | None, Query(description="properties that a feature holds, separated by commas; default: all")
+    ] = None,
+) -> list[str] | None:
+    """Choose the properties of a feature.
+
+    Raises
+    ------
+    fastapi.HTTPException
+        400 if the collection has no such property.
+    """
+    if properties is None:
+        return None
+    wanted = [one.strip() for one in properties.split(",")]
+    known = {one.name for one in collection.properties}
+    unknown = sorted(set(wanted) - known - {""})
+    if unknown:
+        raise HTTPException(
+            400, f"properties: unknown {', '.join(unknown)}; the properties are {', '.join(sorted(known))}"
+        )
+    return wanted
+
+
 @dataclass(frozen=True)
 class Shape:
     """Parameters that choose what a feature holds."""
 
-    properties: Annotated[list[str] | None, Depends(dependencies.properties_query)]
+    properties: Annotated[list[str] | None, Depends(choose_properties)]
     geometry_column: Annotated[
         str | None, Query(alias="geom-column", description="column of geometries; none: without")
     ] = None
@@ -68,6 +109,13 @@ class Shape:
         None
     )
     simplify: Annotated[float | None, Query(description="tolerance of simplification, degrees")] = None
+
+
+def list_file_formats() -> list[tuple[FeatureFormat, str]]:
+    """List the binary formats that this server can write, with the titles of their links."""
+    if not extras.has_extra("analysis"):
+        return []
+    return [(FeatureFormat.PARQUET, "GeoParquet"), (FeatureFormat.FGB, "FlatGeobuf")]
 
 
 def add_items_route(factory: OGCFeaturesFactory) -> None:
@@ -79,7 +127,8 @@ def add_items_route(factory: OGCFeaturesFactory) -> None:
         responses={
             200: {
                 "description": "A page of features; the link next leads to the following one",
-                "content": {one.value: {} for one in _FORMATS},
+                "content": {one.value: {} for one in _FORMATS}
+                | {one.media_type: {} for one in FeatureFormat},
             },
             **REFUSALS,
         },
@@ -91,10 +140,9 @@ def add_items_route(factory: OGCFeaturesFactory) -> None:
         conditions: Annotated[Conditions, Depends()],
         place: Annotated[Place, Depends()],
         shape: Annotated[Shape, Depends()],
-        output: Annotated[MediaType | None, Depends(dependencies.ItemsOutputType)] = None,
+        form: Annotated[MediaType, Depends(choose_format)],
     ) -> Response:
         """List features of a collection that meet the conditions."""
-        form = output or MediaType.geojson
         found = await _read(request, collection, conditions, place, shape, geojson=form in _GEOJSON)
         page = _Page(factory, request, collection, place, found)
         if form not in _GEOJSON:
@@ -160,14 +208,13 @@ class _Page:
     found: ItemList
 
     def make_document(self) -> dict[str, Any]:
-        """Make the GeoJSON document of the page."""
+        """Make the GeoJSON document of the page, without the optional ``timeStamp``: its ETag would never match."""
         name = self.collection.title or self.collection.id
         return {
             "type": "FeatureCollection",
             "id": self.collection.id,
             "title": name,
             "description": self.collection.description or name,
-            "timeStamp": datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z"),
             "numberMatched": self.found["matched"],
             "numberReturned": len(self.found["items"]),
             "links": self._make_links(),
@@ -195,6 +242,10 @@ class _Page:
         links += [
             link("alternate", f"Items as {one.name}", one.value, f=one.name)
             for one in (MediaType.html, MediaType.csv, MediaType.geojsonseq)
+        ]
+        links += [
+            link("alternate", f"Items as {title}", one.media_type, f=one.value)
+            for one, title in list_file_formats()
         ]
         counts = response_counts.get()
         if counts is not None and counts.after is not None:

@@ -11,8 +11,9 @@ from tipg.factory import OGCFeaturesFactory
 from tipg.resources.enums import MediaType
 from tipg.resources.response import SchemaJSONResponse
 
+from segwatch.db.analyst import ViewKey
 from segwatch.flows.web.guards.refusals import REFUSALS
-from segwatch.flows.web.ogcapi.collections import ViewCollection, ViewTraits
+from segwatch.flows.web.ogcapi.collections import ViewCollection
 from segwatch.flows.web.ogcapi.items import Requested
 
 SCHEMA_LINK = "http://www.opengis.net/def/rel/ogc/1.0/schema"
@@ -79,7 +80,7 @@ def _respond(
 
 def describe_properties(collection: Collection, *, roles: bool) -> dict[str, dict[str, Any]]:
     """Describe the columns of a collection; ``roles`` says which are id, geometry and time of a feature."""
-    traits = collection.traits if isinstance(collection, ViewCollection) else None
+    key = collection.key if isinstance(collection, ViewCollection) else None
     main = collection.geometry_column.name if collection.geometry_column is not None else ""
     found = {}
     for order, column in enumerate(collection.table_columns):
@@ -89,7 +90,7 @@ def describe_properties(collection: Collection, *, roles: bool) -> dict[str, dic
             **({"description": column.description} if column.description else {}),
             **made,
         }
-        role = _find_role(column, traits, main) if roles else ""
+        role = _find_role(column, key, main) if roles else ""
         found[column.name] = {
             **made,
             **({"x-ogc-role": role} if role else {}),
@@ -112,13 +113,14 @@ def _describe_type(kind: str) -> dict[str, Any]:
     return {"type": "number" if numbers else "string"}
 
 
-def _find_role(column: Column, traits: ViewTraits | None, geometry: str) -> str:
+def _find_role(column: Column, key: ViewKey | None, geometry: str) -> str:
     if column.name == geometry:
         return "primary-geometry"
-    if traits is None:
+    if key is None:
         return ""
-    if traits.is_key_unique and column.name == traits.key:
+    if column.name == key.column:
         return "id"
-    if column.name != traits.begin:
-        return "primary-interval-end" if column.name == traits.end else ""
-    return "primary-instant" if traits.begin == traits.end else "primary-interval-start"
+    begin, end = key.compared or (None, None)
+    if column.name != begin:
+        return "primary-interval-end" if column.name == end else ""
+    return "primary-instant" if begin == end else "primary-interval-start"

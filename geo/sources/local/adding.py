@@ -23,11 +23,13 @@ from segwatch.geo.sources.http.credentials import NO_CREDENTIALS
 from segwatch.geo.sources.local import pictures, registry
 from segwatch.geo.sources.local.bands import BandMeaning, find_product_band
 from segwatch.geo.sources.local.dates import FoundDate, find_date
-from segwatch.geo.sources.local.inspection import FileFacts, Sample, inspect_file, open_file
+from segwatch.geo.sources.local.inspection import FileFacts, Sample, inspect_file, join_bands, open_file
 from segwatch.geo.sources.local.pictures import Thumbnail
 from segwatch.geo.sources.local.preparing import Conversion, prepare
+from segwatch.geo.sources.local.products import MASK, RGB, group_files
 from segwatch.geo.sources.local.profile_file import (
     JudgedFile,
+    explain_layout,
     get_bands,
     get_range,
     make_profile,
@@ -38,7 +40,7 @@ from segwatch.geo.sources.local.scanning import FoundFile, choose_id, extend_roo
 from segwatch.geo.sources.local.stac import FILE, make_collection, make_item
 from segwatch.geo.sources.local.stretch import Stretch, find_border_value, fits, infer_stretch
 from segwatch.geo.sources.rasters.header_check import get_size_limits
-from segwatch.geo.types.source import Profile
+from segwatch.geo.types.source import CloudMask, Profile
 
 #: Accepted deviation of pixel sizes, as of files of other sources.
 _TOLERANCE = 1.05
@@ -53,6 +55,8 @@ class AddingOptions:
     """See :func:`segwatch.geo.sources.local.dates.parse_pattern`."""
     bands: BandMeaning | None = None
     gsd_m: float | None = None
+    mask: CloudMask | None = None
+    """Meaning of files ``NAME_mask.tif`` beside images; one that masks nothing leaves such files out."""
     ask_date: Callable[[str], str | None] = lambda key: None
     """Asks a person for the date of a file, as of ``date``; None = nobody knows."""
     report: Callable[[int, int, str], None] = lambda done, total, key: None
@@ -135,7 +139,7 @@ def add(name: str, paths: Sequence[Path], options: AddingOptions) -> AddReport:
         items = source.read_items()
         taken = {item_id: str(one["properties"][FILE]) for item_id, one in items.items()}
         work = _Work(source, shared, options, datetime.now(UTC), items, taken)
-        candidates = _look(work, scan(source.roots))
+        candidates = _look(work, group_files(scan(source.roots), options.mask))
         if not items and not candidates:
             raise UnusableFile(_explain_nothing(work))
         profile = _load_or_make_profile(work, candidates)
@@ -170,7 +174,7 @@ def _look(work: _Work, found: Sequence[FoundFile]) -> list[_Candidate]:
     for done, file in enumerate(found):
         work.options.report(done, len(found), file.key)
         item_id = by_key.pop(file.key, None)
-        if item_id is not None and work.items[item_id]["properties"].get(STAMP) == file.stamp:
+        if item_id is not None and work.items[item_id]["properties"].get(STAMP) == file.version:
             work.files.append(AddedFile(file.key, item_id, "unchanged"))
             continue
         try:
@@ -194,15 +198,49 @@ def look_at_file(
     """
     if file.reason:
         raise UnusableFile(file.reason)
+    if file.product:
+        return _look_at_bands(shared, source, file)
     facts = inspect_file(shared, source, file.root, file.below, file.stamp, name=file.path.name, bands=bands)
     part = find_product_band(file.path.name) if facts.band_count == 1 and bands is None else None
     if part is not None:
         raise UnusableFile(
-            f"it is one band of a product ({part}); put red, green and blue into one file (gdalbuildvrt -separate, "
-            "then gdal_translate), or give --bands 1 to read each file as grey"
+            f"it is one band of a product ({part}), and red, green and blue are not beside it under names that tell "
+            "them surely; put the three into one file (gdalbuildvrt -separate, then gdal_translate), or give --bands 1 "
+            "to read each file as grey"
         )
     nodata = find_border_value(facts)
-    return JudgedFile(facts, infer_stretch(facts, nodata), nodata)
+    mask = _check_mask(shared, source, file, facts)
+    return JudgedFile(facts, infer_stretch(facts, nodata), nodata, mask)
+
+
+def _look_at_bands(shared: SceneConnections, source: str, file: FoundFile) -> JudgedFile:
+    """Look at the files of an image's bands; their products have the value 0 where there is no data."""
+    files, grey = dict(file.parts), BandMeaning(1, 1, 1)
+    facts = join_bands(
+        [
+            inspect_file(shared, source, one.root, one.below, one.stamp, name=one.path.name, bands=grey)
+            for one in (files[name] for name in RGB)
+        ],
+        file.product,
+    )
+    nodata = 0.0 if facts.nodata is None else None
+    return JudgedFile(facts, infer_stretch(facts, nodata), nodata, _check_mask(shared, source, file, facts))
+
+
+def _check_mask(shared: SceneConnections, source: str, file: FoundFile, facts: FileFacts) -> CloudMask | None:
+    """Check that the mask of an image, if it has one, can be laid over it."""
+    mask = dict(file.parts).get(MASK)
+    if mask is None:
+        return None
+    try:
+        found = inspect_file(
+            shared, source, mask.root, mask.below, mask.stamp, name=mask.path.name, bands=BandMeaning(1, 1, 1)
+        )
+    except UnusableFile as error:
+        raise UnusableFile(f"its mask {mask.path.name} cannot be used: {error}") from error
+    if found.crs != facts.crs or found.control_points or not found.footprint.intersects(facts.footprint):
+        raise UnusableFile(f"its mask {mask.path.name} has another CRS, or does not lie over it")
+    return file.mask
 
 
 def _look_at(work: _Work, file: FoundFile, *, with_picture: bool) -> _Candidate:
@@ -240,8 +278,11 @@ def _load_or_make_profile(work: _Work, candidates: Sequence[_Candidate]) -> Prof
 def _register(work: _Work, one: _Candidate, profile: Profile) -> None:
     file, facts = one.file, one.judged.facts
     item_id = choose_id(file, work.taken)
-    why = explain_conversion(one.judged, profile)
     try:
+        if unlike := explain_layout(one.judged, profile):
+            raise UnusableFile(unlike)
+        # the bands of a product are stretched as most files of the source are: they are measured alike
+        why = "" if file.product else explain_conversion(one.judged, profile)
         _check_size(facts, profile)
         with open_file(work.shared, work.source.name, file.root, file.below, file.stamp) as (
             dataset,
@@ -300,4 +341,5 @@ def _draw(work: _Work, candidates: Sequence[_Candidate], profile: Profile) -> Pa
 
 
 def _choose_stretch(one: _Candidate, profile: Profile) -> Stretch:
-    return one.judged.stretch if explain_conversion(one.judged, profile) else get_range(profile)
+    converted = not one.file.product and explain_conversion(one.judged, profile)
+    return one.judged.stretch if converted else get_range(profile)

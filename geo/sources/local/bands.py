@@ -29,7 +29,7 @@ _COLOURS = {
     ColorInterp.nir: "nir",
 }
 _PRODUCT_BAND = re.compile(
-    r"_((?:SR_|ST_)?B\d{1,2}A?|BQA|QA_[A-Z]+|SCL|AOT|WVP)(?:_\d+m)?\.(?:tiff?|jp2)$", re.IGNORECASE
+    r"(?:^|_)((?:SR_|ST_)?B\d{1,2}A?|BQA|QA_[A-Z]+|SCL|AOT|WVP)(?:_\d+m)?\.(?:tiff?|jp2)$", re.IGNORECASE
 )
 #: Order of the bands in products that declare none: by family of names and number of bands.
 _FAMILIES = (
@@ -74,6 +74,8 @@ class BandMeaning:
     """Spectral bands besides: (``nir``, ``swir1`` or ``swir2``; number)."""
     how: str = ""
     """What says so."""
+    product: str = ""
+    """Product whose bands are files of their own, each the first band of its file; empty = they are in one file."""
 
     @property
     def rgb(self) -> tuple[int, int, int]:
@@ -83,6 +85,8 @@ class BandMeaning:
     @property
     def text(self) -> str:
         """As people read it."""
+        if self.product:
+            return f"{self.product}, a file each"
         if self.red == self.green == self.blue:
             return f"grey {self.red}"
         more = "".join(f" {name.upper()} {number}" for name, number in self.further)

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -228,6 +228,36 @@ def inspect_file(
             bool(dataset.overviews(1)),
             sample,
         )
+
+
+def join_bands(facts: Sequence[FileFacts], product: str) -> FileFacts:
+    """Join what the files of red, green and blue are to what their image is.
+
+    Raises
+    ------
+    UnusableFile
+        They lie on different grids, or hold different types of values.
+    """
+    red, green, blue = facts
+    for one in facts:
+        if one.band_count != 1:
+            raise UnusableFile("a file of one of its bands has several bands")
+        if (one.width, one.height, one.transform, one.dtype) != (
+            red.width,
+            red.height,
+            red.transform,
+            red.dtype,
+        ):
+            raise UnusableFile(
+                "the files of its bands differ in grid or type of values; resample them to one grid"
+            )
+    rgb = np.stack([one.sample.rgb[0] for one in facts])
+    return replace(
+        red,
+        bands=BandMeaning(1, 1, 1, (), "names of the files", product),
+        tags={**blue.tags, **green.tags, **red.tags},
+        sample=replace(red.sample, rgb=rgb),
+    )
 
 
 def _check_values(dataset: DatasetReader, colours: tuple[ColorInterp, ...], meaning: BandMeaning) -> None:

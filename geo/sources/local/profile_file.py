@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from segwatch.geo.rendering import get_limits
 from segwatch.geo.sources.local.bands import BandMeaning
 from segwatch.geo.sources.local.inspection import FileFacts
+from segwatch.geo.sources.local.products import RGB
 from segwatch.geo.sources.local.stretch import PLAIN, Stretch, join_stretches
-from segwatch.geo.types.source import BandRef, Profile, SpectralBand
+from segwatch.geo.types.source import BandRef, CloudMask, Profile, SpectralBand
 
 ASSET = "image"
 """Key of the asset that is read."""
@@ -32,6 +33,8 @@ class JudgedFile:
     stretch: Stretch
     nodata: float | None
     """Value of pixels that are no data although nothing marks them."""
+    mask: CloudMask | None = None
+    """What its mask, a file of its own, means; None = it has none."""
 
     @property
     def needs_conversion(self) -> bool:
@@ -53,19 +56,19 @@ def make_profile(name: str, files: Sequence[JudgedFile], gsd_m: float | None = N
         Ground sample distance, if the user said so.
     """
     plain = [one for one in files if not one.needs_conversion]
-    kinds = Counter((one.facts.bands.rgb, one.facts.dtype, one.stretch.is_plain) for one in plain)
+    kinds = Counter(map(_get_kind, plain))
     alike = plain
     if kinds:
         best = max(kinds, key=lambda kind: kinds[kind])
-        alike = [one for one in plain if (one.facts.bands.rgb, one.facts.dtype, one.stretch.is_plain) == best]
+        alike = [one for one in plain if _get_kind(one) == best]
     bands = alike[0].facts.bands if alike else _CONVERTED
     stretch = join_stretches([one.stretch for one in alike]) if alike else PLAIN
     low, high = min(stretch.low), max(stretch.high)
     measured = statistics.median(one.facts.gsd_m for one in alike or files)
     ends = zip(bands.rgb, stretch.low, stretch.high, strict=True)
     red, green, blue = (
-        BandRef(ASSET, number, None, None if first == low else first, None if last == high else last)
-        for number, first, last in ends
+        BandRef(asset, number, None, None if first == low else first, None if last == high else last)
+        for asset, (number, first, last) in zip(RGB if bands.product else [ASSET] * 3, ends, strict=True)
     )
     return Profile(
         name=name,
@@ -80,7 +83,26 @@ def make_profile(name: str, files: Sequence[JudgedFile], gsd_m: float | None = N
         gamma=1.0 if stretch.is_plain else _GAMMA,
         nodata=next((one.nodata for one in alike if one.nodata is not None), None),
         spectral=_list_spectral(bands),
+        clouds=alike[0].mask if alike else None,
     )
+
+
+def _get_kind(one: JudgedFile) -> tuple[object, ...]:
+    """Get what files of one profile have in common."""
+    bands = one.facts.bands
+    return bands.rgb, bool(bands.product), one.facts.dtype, one.stretch.is_plain, one.mask
+
+
+def explain_layout(judged: JudgedFile, profile: Profile) -> str:
+    """Say why an image cannot belong to the source of a profile; empty where it can."""
+    if bool(judged.facts.bands.product) != (profile.red.asset == RGB[0]):
+        kind = "bands in files of their own" if judged.facts.bands.product else "its bands in one file"
+        return (
+            f"it has {kind}, unlike the source's profile; add it as a source of its own with another --name"
+        )
+    if profile.clouds is not None and judged.mask is None:
+        return "it has no mask beside it, as the source's other images have; add it as a source of its own"
+    return ""
 
 
 def round_gsd(measured: float) -> float:
@@ -131,6 +153,14 @@ def write_profile(profile: Profile) -> str:
             for name, band in (("red", profile.red), ("green", profile.green), ("blue", profile.blue))
         ),
     ]
+    if profile.clouds is not None:
+        asset = f'asset = "{profile.clouds.band.asset}"'
+        lines += ["", "# values and bits of the mask that hide pixels", "[clouds]", asset]
+        lines += [
+            f"{name} = {list(values)}"
+            for name in ("unclear_values", "unclear_bits", "invalid_values")
+            if (values := getattr(profile.clouds, name))
+        ]
     if profile.spectral:
         lines += ["", "[spectral]"]
         lines += [

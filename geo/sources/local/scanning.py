@@ -13,6 +13,7 @@ from segwatch.geo.errors import UnusableFile
 from segwatch.geo.local_addresses import Root, make_stamp
 from segwatch.geo.sources.local.reading import Outside, open_inside
 from segwatch.geo.sources.local.registry import PREPARED
+from segwatch.geo.types.source import CloudMask
 
 SUFFIXES = (".tif", ".tiff", ".gtiff", ".cog", ".jp2")
 """Endings of the names of files that are read."""
@@ -34,6 +35,22 @@ class FoundFile:
     stamp: str
     reason: str = ""
     """Why it cannot be used; empty = it may be."""
+    parts: tuple[tuple[str, FoundFile], ...] = ()
+    """Asset -> file of an image of several files, this one among them; see the module of products."""
+    mask: CloudMask | None = None
+    """What the mask among the parts means."""
+    product: str = ""
+    """Kind of product that tells the meaning of the bands; empty = the file itself has them all."""
+    name: str = ""
+    """Name of the image; empty = that of the file."""
+
+    @property
+    def version(self) -> str:
+        """What changes whenever a file of the image does."""
+        if not self.parts:
+            return self.stamp
+        stamps = "/".join((self.stamp, *(f"{name}={one.stamp}" for name, one in self.parts)))
+        return hashlib.sha256(stamps.encode()).hexdigest()[:32]
 
     @property
     def key(self) -> str:
@@ -150,7 +167,7 @@ def choose_id(file: FoundFile, taken: Mapping[str, str]) -> str:
     own = next((item_id for item_id, key in taken.items() if key == file.key), None)
     if own is not None:
         return own
-    stem = PurePath(file.below or file.root.label).stem
+    stem = file.name or PurePath(file.below or file.root.label).stem
     plain = re.sub(r"[^A-Za-z0-9._-]", "-", stem).strip(".-")[:_MAX_NAME_CHARS] or "file"
     if plain not in taken:
         return plain

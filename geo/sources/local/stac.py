@@ -49,7 +49,7 @@ def make_item(
     """
     properties: dict[str, Any] = {
         FILE: file.key,
-        STAMP: file.stamp,
+        STAMP: file.version,
         "updated": _format(now),
         "gsd": facts.gsd_m,
     }
@@ -85,6 +85,7 @@ def make_item(
         item.assets[ASSET] = pystac.Asset(
             read.path.as_uri(), "converted for reading", None, _TIFF, ["data"], _locate(read)
         )
+    _add_parts(item, file)
     document: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     for rel in ("root", "parent"):
         document["links"].append({"rel": rel, "href": "../collection.json", "type": "application/json"})
@@ -93,6 +94,16 @@ def make_item(
 
 def _locate(file: FoundFile) -> dict[str, Any]:
     return {ROOT: file.root.label, PATH: file.below, STAMP: file.stamp}
+
+
+def _add_parts(item: pystac.Item, file: FoundFile) -> None:
+    """Add the other files of an image; where its bands are files of their own, they take the place of the image."""
+    if file.product:
+        del item.assets[ASSET]
+    for name, one in file.parts:
+        item.assets[name] = pystac.Asset(
+            one.path.as_uri(), one.path.name, None, _TIFF, ["data"], _locate(one)
+        )
 
 
 def _correct_projection(item: pystac.Item, facts: FileFacts) -> None:

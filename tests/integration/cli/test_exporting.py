@@ -54,6 +54,7 @@ def test_from_the_whole_to_what_is_new(ledger: Ledger, tmp_path: Path) -> None:
     [
         (("--bbox", "1,2,3"), 2, "such as -70.1,-33.5,-70.0,-33.4"),
         (("--bbox", "9,51,10,50"), 2, "is not west, south, east, north"),
+        (("--format", "parquet"), 2, "Did you mean geoparquet?"),
         (("--since", "sw1.AAAA"), 1, "no token of an export"),
         (("--out", "missing/lakes.csv"), 1, "does not exist"),
     ],

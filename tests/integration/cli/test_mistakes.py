@@ -61,6 +61,8 @@ def refused(done: Result) -> str:
         ('instruction: "segment \\0 the water"', ("instruction: ", "cannot be stored")),
         ("area: {geojson: {type: FeatureCollection, features: [1]}}", ("area.geojson: ", "not a GeoJSON")),
         ('rules: [{name: "a \\ud800"}]', ("rules.0.name: ", "cannot be stored")),
+        ("targets: [a]\ntargets: [b]", ("targets is given twice, first on line",)),
+        ("name: Große Seen", ("name: write small letters, digits and hyphens",)),
     ],
 )
 def test_a_wrong_watch_file_is_named_and_not_stored(

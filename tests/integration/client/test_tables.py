@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import geopandas
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from pandas.testing import assert_frame_equal
 from sqlalchemy import Engine, text
 
 import segwatch
 from segwatch.client.columns import DOCUMENTED, GEOMETRY, TABLES
+from segwatch.db import reviews
 from segwatch.db.engine import make_engine
+from segwatch.flows.web.application import create_app
 from tests.conftest import Database
 from tests.integration.client.conftest import Ground
 from tests.invariants.conftest import SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+from tests.support.live_web import live
 from tests.support.shown_series import SPEC, WATCH
 
 #: SQL types that each dtype of a column may come from.
@@ -36,7 +42,7 @@ _COLUMNS = text(
     "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
     " WHERE attrelid = to_regclass('watch.' || :view) AND attnum > 0 AND NOT attisdropped"
 )
-_SMALL, _LARGE = cells(1, 1, 2, 2), cells(1, 1, 4, 4)
+_SMALL, _LARGE, _FAR = cells(1, 1, 2, 2), cells(1, 1, 4, 4), cells(6, 6, 7, 7)
 
 
 def _dtypes(frame: pd.DataFrame) -> dict[str, str]:
@@ -161,6 +167,45 @@ def test_what_was_there_and_what_was_known_then(
         assert s.objects("lakes").attrs["accuracy"] == "not assessed"
         with pytest.raises(segwatch.errors.BadRequest, match="known_at needs at"):
             s.objects("lakes", known_at=day(1))
+
+
+def test_objects_of_a_time_over_http_are_those_of_the_database(ledgers: Any, database: Database) -> None:
+    small = tuple(cells(column, row, column + 0.5, row + 0.5) for column in range(5) for row in (1, 3))
+    ledgers().arrive([SceneContent(()), SceneContent(small), SceneContent((*small[1:], _FAR))], [0, 1, 2])
+    url = database.url("segwatch_analyst")
+    west, south, east, north = small[0].bounds
+    with segwatch.connect(url) as direct, live(create_app(url)) as address, segwatch.connect(address) as web:
+        for asked in (
+            {"at": day(1)}, {"at": day(2)}, {"at": day(0)}, {"at": day(1), "known_at": day(0)},
+            {"at": day(1), "bbox": (west, south, east, north)}, {"at": "2030-01-01", "known_at": "2031-01-01"},
+        ):  # fmt: skip
+            one, other = direct.objects("lakes", **asked), web.objects("lakes", **asked)
+            assert_frame_equal(
+                pd.DataFrame(one.drop(columns="geom")), pd.DataFrame(other.drop(columns="geom"))
+            )
+            assert one.geom_equals_exact(other, 1e-9).all()
+        assert len(direct.objects("lakes", at=day(1))) == len(small)
+        query = {"watch": "lakes", "at": day(1).isoformat(), "limit": "3"}
+        page = httpx.get(f"{address}/api/objects", params=query)
+        first, seen = page.json(), page.json()["features"]
+        # what is recorded between two pages changes neither
+        with make_engine(database.url()).begin() as conn:
+            reviews.decide(conn, UUID(seen[-1]["id"]), reviews.Verdict.REJECTED, reviewer="ada", reason="no")
+        while "next" in page.links:
+            page = httpx.get(page.links["next"]["url"])
+            assert page.json()["known_at"] == first["known_at"]
+            seen += page.json()["features"]
+        assert [one["id"] for one in seen] == sorted(
+            direct.objects("lakes", at=day(1), known_at=first["known_at"]).track_id
+        )
+        assert len(seen) == len(small)
+        for wrong in (
+            "at=x",
+            "at=2024-01-02T00:00:00Z&bbox=1,2,3",
+            "at=2024-01-02T00:00:00Z&after=x",
+            "at=2024-01-02",
+        ):
+            assert httpx.get(f"{address}/api/objects?watch=lakes&{wrong}").status_code == 422, wrong
 
 
 def test_a_watch_without_scenes_gives_empty_tables(ledgers: Any, database: Database) -> None:

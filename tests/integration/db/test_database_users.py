@@ -109,6 +109,17 @@ def test_a_login_reads_its_watches_and_nothing_else(
         "SET ROLE segwatch_worker": "permission denied to set role",
         "SET temp_file_limit = -1": "permission denied to set parameter",
         "SELECT pg_read_file('/etc/passwd')": "permission denied for function",
+        # PostGIS would show where the objects of all watches are
+        "SELECT ST_EstimatedExtent('segwatch', 'detection', 'geom')": "permission denied for function",
+        **{
+            f"SELECT {call} FROM pg_class WHERE relname = 'detection'": "permission denied for function"
+            for call in (
+                "_postgis_stats(oid::regclass, 'geom')",
+                "_postgis_index_extent(oid::regclass, 'geom')",
+                "_postgis_selectivity(oid::regclass, 'geom', ST_MakeEnvelope(0, 0, 9, 9, 4326))",
+                "_postgis_join_selectivity(oid::regclass, 'geom', oid::regclass, 'geom')",
+            )
+        },
         "COPY (SELECT 1) TO PROGRAM 'id'": "must be superuser|permission denied",
     }
     for statement, why in refused.items():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from segwatch.db import admin_areas, reviews, summaries
+from segwatch.db import admin_areas, analyst, reviews, summaries
 from segwatch.db import ledger as work
 from segwatch.db.admin_areas import AdminArea
 from segwatch.db.codec import from_ewkb
@@ -274,3 +274,21 @@ def test_summing_waits_for_a_layer_that_is_loaded(ledgers: Any) -> None:
         conn.commit()
     fold.join()
     check(ledger)
+
+
+def test_refuted_objects_count_in_no_window(ledgers: Any) -> None:
+    ledger: Ledger = ledgers(gone_after=9)
+    ledger.arrive([SceneContent(merged([(1, 1, 3, 3)])), *[SceneContent(())] * 4], [0, 1, 2, 3, 4])
+    (held,) = ledger.rows("SELECT status, area_m2 FROM watch.objects_now")
+    assert (held["status"], held["area_m2"] > 0) == ("refuted", True)
+    (week,) = ledger.rows(
+        "SELECT confirmed_m2 + provisional_m2 + not_judged_m2 AS m2 FROM watch.area_by_week"
+    )
+    with ledger.engine.connect() as conn:
+        (listed,) = analyst.list_watches(conn)
+        (summed,) = analyst.summarize_watches(conn)
+        covered = analyst.compare_areas(conn, "lakes", START, START + timedelta(days=5))
+    assert week["m2"] == 0
+    for one in (listed, summed):
+        assert (one["objects"], one["hectares"]) == (0, 0)
+    assert [after for _, after in covered.values()] in ([], [0])

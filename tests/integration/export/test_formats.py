@@ -15,8 +15,11 @@ import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import shapely
+from jsonschema import Draft7Validator
 from morecantile import tms
 from pmtiles.reader import MmapSource, Reader
+from pyproj.datadir import get_data_dir
+from referencing import Registry, Resource
 
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.export import tables
@@ -24,6 +27,7 @@ from segwatch.flows.export.schema import CHANGES, OBJECTS
 from segwatch.flows.export.tables import Request, TableFormat
 from tests.invariants.conftest import Ledger, SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
+from tests.support.paths import ROOT
 from tests.support.shown_views import read_view
 from tests.support.vector_tiles import decoded
 
@@ -88,9 +92,27 @@ def test_every_format_holds_what_the_views_show(lakes: Ledger, tmp_path: Path) -
     assert len(set(kept)) == 1
 
 
+def _validate_geoparquet(geo: dict[str, Any]) -> None:
+    """Validate metadata as GeoParquet's validate.py does: by its JSON schema, which takes the CRS from PROJ's."""
+    schema = json.loads(
+        (ROOT / "tests" / "data" / "schemas" / "geoparquet-v1.1.0.json").read_text(encoding="utf-8")
+    )
+    projjson = json.loads(Path(get_data_dir(), "projjson.schema.json").read_text(encoding="utf-8"))
+    url = "https://proj.org/schemas/v0.7/projjson.schema.json"
+    registry: Any = Registry().with_resource(url, Resource.from_contents(projjson))
+    validator = Draft7Validator(schema, registry=registry)
+    assert [one.message for one in validator.iter_errors(geo)] == []
+    wrong = {
+        **geo,
+        "columns": {"geometry": {**geo["columns"]["geometry"], "geometry_types": ["Blob"], "crs": {}}},
+    }
+    assert {tuple(one.path)[-1] for one in validator.iter_errors(wrong)} == {0, "crs"}
+
+
 def _check_geoparquet(path: Path) -> None:
     geo = json.loads(pq.read_metadata(path).metadata[b"geo"])
     assert (geo["version"], geo["primary_column"]) == ("1.1.0", "geometry")
+    _validate_geoparquet(geo)
     (column,) = geo["columns"].values()
     assert (column["encoding"], column["geometry_types"]) == ("WKB", ["MultiPolygon"])
     assert column["crs"]["id"] == {"authority": "EPSG", "code": 4326}

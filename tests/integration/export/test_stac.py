@@ -11,7 +11,6 @@ import pyogrio
 import pystac
 import pytest
 import shapely
-from pystac.validation.local_validator import LocalValidator
 
 from segwatch.db import reviews
 from segwatch.flows.errors import ConfigError
@@ -22,6 +21,7 @@ from segwatch.geo.types.scene import Item
 from tests.invariants.conftest import EVERYTHING, Ledger, SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 from tests.support.serving import Answer, serving
+from tests.support.stac_schemas import make_checker
 
 FIRST, SECOND = cells(1, 1, 2, 2), cells(5, 5, 7, 7)
 
@@ -40,9 +40,14 @@ def test_a_catalog_that_others_read_and_crawl(ledgers: Any, tmp_path: Path) -> N
 
     root = pystac.Catalog.from_file(str(target / "catalog.json"))
     items = {item.id: item for item in root.get_items(recursive=True)}
+    checker = make_checker(tmp_path / "schemas")
     for path in target.rglob("*.json"):
         if path.name != "segwatch-export.json":
-            _check_core(json.loads(path.read_text(encoding="utf-8")))
+            checker.check(json.loads(path.read_text(encoding="utf-8")))
+    broken = {**json.loads((target / "lakes" / "items" / "reviewed.json").read_text(encoding="utf-8"))}
+    del broken["properties"]["label:type"]
+    with pytest.raises(AssertionError, match="label:type"):
+        checker.check(broken)
     observed = [item for name, item in items.items() if name[:4] == "2024"]
     assert [item.datetime for item in sorted(observed, key=lambda one: one.id)] == [day(0), day(1), day(2)]
     assert len(items) == 5, "observations, the model and the reviewed objects"
@@ -81,21 +86,6 @@ def test_a_catalog_that_others_read_and_crawl(ledgers: Any, tmp_path: Path) -> N
             stac.export_catalog(ledger.engine, wrong, tmp_path / "none")
     with pytest.raises(ConfigError, match="no export wrote"):
         stac.export_catalog(ledger.engine, Request("lakes"), tmp_path / "mine", force=True)
-
-
-def _check_core(document: dict[str, Any]) -> None:
-    """Check a file by the schemas of STAC 1.1 that come with pystac; those of extensions are on the internet."""
-    validator = LocalValidator()
-    core = {**document, "stac_extensions": []}
-    checks = {
-        "Feature": validator.item_validator, "Collection": validator.collection_validator,
-        "Catalog": validator.catalog_validator,
-    }  # fmt: skip
-    if document["type"] == "FeatureCollection":
-        return
-    assert [
-        str(one.message) for one in checks[document["type"]](document["stac_version"]).iter_errors(core)
-    ] == []
 
 
 def _crawl(folder: Path, ledger: Ledger) -> list[Item]:

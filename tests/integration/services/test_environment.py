@@ -163,6 +163,13 @@ def test_what_is_printed_fits_the_shell(
     assert "no services are running" in nothing.output
 
 
+def test_the_status_in_a_pipe_is_tables(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGWATCH_HOME", str(cluster.home))
+    services, findings = CliRunner().invoke(app, ["status"]).stdout.split("\n\n")
+    assert services.splitlines() == ["service\tpid\tstate", f"postgres\t{cluster.status().pid}\truns"]
+    assert findings.splitlines()[0] == "level\tabout\tsays\tfix"
+
+
 def test_the_printed_environment_is_the_same_for_a_shell_and_shows_no_secret(home: Path) -> None:
     line = f"{sys.executable} -P -m segwatch.flows.cli env"
     shell = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "PYTHONPATH"}}

@@ -230,7 +230,11 @@ def test_who_is_not_known_requests_nothing(client: TestClient, engine: Engine, c
             made = tokens.create(conn, name, watch_names=names, scopes=scopes, expires_at=None)
         return {**STRUCTURED, "Authorization": f"Bearer {made.secret}"}
 
-    assert client.post("/announcements", json=event, headers=token("r", Scope.READ)).status_code == 401
+    refused = client.post("/announcements", json=event, headers=token("r", Scope.READ))
+    assert (refused.status_code, "r may not do this; it needs the scope announce" in refused.text) == (
+        403,
+        True,
+    )
     answer = client.post("/announcements", json=event, headers=token("far", Scope.ANNOUNCE, names=["far"]))
     assert answer.json() == {"requested": [], "repeated": 0}, "a watch that the token may not see"
     event = make_event("2", make_item("a", catalog))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import brotli
 import httpx
 import pytest
 import schemathesis
@@ -142,7 +145,9 @@ def test_rows_are_as_described_and_pages_follow_each_other(client: TestClient, t
         for row in rows:
             model.model_validate(row)
     (lake,) = told.rows("SELECT track_id FROM watch.objects_now")
-    schemas.ObjectRow.model_validate(client.get(f"/api/objects/{lake['track_id']}?at=2030-01-01").json())
+    then = client.get(f"/api/objects/{lake['track_id']}?at=2030-01-01").json()
+    schemas.ObjectRow.model_validate(then)
+    assert client.get(f"/api/objects/{lake['track_id']}").json() == then
     schemas.WatchAccuracy.model_validate(client.get("/api/accuracy?watch=lakes").json())
     for path, place, key in (
         ("/api/coverage?watch=lakes&limit=1", "coverage", "observation_id"),
@@ -196,15 +201,18 @@ def test_every_error_has_the_same_form(client: TestClient) -> None:
 
 
 def test_what_a_client_has_already_is_not_sent_again(client: TestClient, told: Ledger) -> None:
-    path = "/ogc/collections/watch.objects_now/tiles/WebMercatorQuad/10/540/347"
-    for one in (
+    items = "/ogc/collections/watch.objects_now/items"
+    paths = (
         "/api/watches",
         "/ogc/collections",
         "/ogc/collections/watch.changes/items?f=csv",
-        path,
+        *(f"{items}?f={form}" for form in ("geojson", "html", "json", "parquet", "fgb")),
+        "/ogc/collections/watch.objects_now/tiles/WebMercatorQuad/10/540/347",
         "/openapi.json",
-    ):
-        answer = client.get(one)
+    )
+    answers = {one: client.get(one) for one in paths}
+    time.sleep(1.1)  # the second in which they were made is past
+    for one, answer in answers.items():
         assert answer.headers["cache-control"] == "no-cache", one
         assert "Authorization" in answer.headers["vary"], one
         again = client.get(one, headers={"If-None-Match": answer.headers["etag"]})
@@ -228,22 +236,34 @@ def test_what_a_client_has_already_is_not_sent_again(client: TestClient, told: L
 
 
 def test_texts_are_compressed_for_clients_that_can_read_it(client: TestClient) -> None:
-    for one in ("/openapi.json", "/ogc/api", "/static/map.js"):
+    unpack = {"br": brotli.decompress, "gzip": gzip.decompress}
+    ways = {
+        "gzip, br": "br",
+        "gzip;q=1.0, br;q=0.5": "gzip",
+        "*": "br",
+        "br;q=0, gzip": "gzip",
+        "x, gzip": "gzip",
+    }
+    for one, (accepted, encoding) in itertools.product(
+        ("/openapi.json", "/ogc/api", "/static/map.js"), ways.items()
+    ):
         plain = client.get(one, headers={"Accept-Encoding": "identity"})
-        with client.stream("GET", one, headers={"Accept-Encoding": "br;q=1, gzip;q=0.5"}) as answer:
+        with client.stream("GET", one, headers={"Accept-Encoding": accepted}) as answer:
             packed = b"".join(answer.iter_raw())
-            assert answer.headers["content-encoding"] == "gzip", one
-            assert "Accept-Encoding" in answer.headers["vary"], one
+        assert answer.headers["content-encoding"] == encoding, (one, accepted)
+        assert "Accept-Encoding" in answer.headers["vary"], one
         assert len(packed) < len(plain.content) / 2
-        assert gzip.decompress(packed) == plain.content
+        assert unpack[encoding](packed) == plain.content
         assert "content-encoding" not in plain.headers
         assert plain.headers["etag"].removeprefix("W/") == answer.headers["etag"].removeprefix("W/")
     # a page that shows what was entered, and small answers
     for one in ("/login", "/healthz", "/api/events?kind=flood"):
-        assert "content-encoding" not in client.get(one, headers={"Accept-Encoding": "gzip"}).headers
-    assert (
-        "content-encoding" not in client.get("/openapi.json", headers={"Accept-Encoding": "gzip;q=0"}).headers
-    )
+        assert "content-encoding" not in client.get(one, headers={"Accept-Encoding": "gzip, br"}).headers
+    for refused in ("gzip;q=0, br;q=0.0", "zstd", "gzip;q=x"):
+        assert (
+            "content-encoding"
+            not in client.get("/openapi.json", headers={"Accept-Encoding": refused}).headers
+        )
 
 
 def test_pages_of_configured_origins_may_use_the_api_and_others_may_not(

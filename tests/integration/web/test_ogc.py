@@ -15,8 +15,9 @@ from morecantile import tms
 from sqlalchemy import text
 
 from segwatch.db import reviews, scenes
+from segwatch.db.analyst.keys import VIEW_KEYS
 from segwatch.flows.web.application import create_app
-from segwatch.flows.web.ogcapi import application, collections
+from segwatch.flows.web.ogcapi import application, catalogs, collections
 from segwatch.flows.web.ogcapi import queries as bounded
 from tests.conftest import Database
 from tests.integration.conftest import LAKE
@@ -73,6 +74,66 @@ def test_filters_of_the_standard_work(client: TestClient) -> None:
     for condition, matched in RIGHT:
         assert found(client, filter=condition) == matched, condition
         assert client.get(TILE, params={"filter": condition}).status_code == 200, condition
+
+
+def test_rings_are_closed_and_half_a_polygon_is_refused(client: TestClient) -> None:
+    assert found(client, filter="S_INTERSECTS(geom, POLYGON((10 50, 11 50, 11 51, 10 51)))") == 1
+    far = {"filter": "S_INTERSECTS(geom, POLYGON((80 50, 81 51)))"}
+    assert "malformed" in refused(client.get(f"{OBJECTS}/items", params=far), 400)
+
+
+def test_unknown_properties_and_formats_are_refused_with_the_known_ones(client: TestClient) -> None:
+    said = refused(client.get(f"{OBJECTS}/items", params={"properties": "area_m2, aera_m2"}), 400)
+    assert "unknown aera_m2" in said
+    assert "observations_for" in said
+    said = refused(client.get(f"{OBJECTS}/items", params={"f": "shp"}), 400)
+    assert "'parquet' or 'fgb'" in said
+    page, collection = client.get(f"{OBJECTS}/items").json(), client.get(OBJECTS).json()
+    for links in (page["links"], collection["links"]):
+        offered = [one["href"] for one in links if one["rel"] == "alternate"]
+        assert any("f=parquet" in one for one in offered)
+        assert any("f=fgb" in one for one in offered)
+    (described,) = (
+        one for one in client.get("/ogc/api").json()["paths"]["/collections/{collectionId}/items"]["get"]["parameters"]
+        if one["name"] == "f"
+    )  # fmt: skip
+    assert {"parquet", "fgb"} <= set(described["schema"]["anyOf"][0]["enum"])
+
+
+def test_views_without_geometry_are_collections_in_words_of_their_own(client: TestClient) -> None:
+    listed = {one["id"]: one for one in client.get("/ogc/collections").json()["collections"]}
+    assert {"watch.area_by_week", "watch.calibrations", "watch.alert_corrections"} <= listed.keys()
+    assert listed["watch.objects_now"]["description"].startswith(
+        "Objects on the ground now, one row per object"
+    )
+    weeks = "/ogc/collections/watch.area_by_week/items"
+    page = client.get(
+        weeks, params={"watch": "lakes", "datetime": "2024-01-03", "filter": "admin_area IS NULL"}
+    )
+    (week,) = page.json()["features"]
+    assert (week["geometry"], week["properties"]["week"]) == (None, "2024-01-01")
+    assert client.get(f"{weeks}/{week['id']}").json()["properties"] == week["properties"]
+    assert "area_by_week_id" in client.get(weeks, params={"f": "csv"}).text.splitlines()[0]
+    refused(client.get(weeks.replace("items", "tiles/WebMercatorQuad/0/0/0")), 404)
+
+
+def test_extents_follow_what_is_observed(
+    database: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogs, "REFRESH_SECONDS", 0.2)
+    monkeypatch.setattr(catalogs, "REFRESH_FACTOR", 0)
+
+    def last(client: TestClient) -> str:
+        interval = client.get("/ogc/collections/watch.coverage").json()["extent"]["temporal"]["interval"]
+        return str(interval[0][1])[:10]
+
+    with TestClient(create_app(database.url("segwatch_analyst"))) as client:
+        assert last(client) == "2024-01-02"
+        ledger.arrive({2: SceneContent((cells(1, 1, 5, 3),))}, [2])
+        until = time.monotonic() + 60
+        while last(client) != "2024-01-03" and time.monotonic() < until:
+            time.sleep(0.2)
+        assert last(client) == "2024-01-03"
 
 
 WRONG = [
@@ -432,23 +493,35 @@ def test_every_feature_is_found_by_its_id(client: TestClient, ledger: Ledger) ->
     with ledger.engine.begin() as conn:
         for reason in ("no date", "no geometry"):
             scenes.reject(conn, ledger.revision, "i/1", "visual", "https://a.example/1", reason)
-    for name in sorted(collections.TRAITS):
+    # views without geometries are no collections
+    names = [name for name in VIEW_KEYS if client.get(f"/ogc/collections/watch.{name}").status_code == 200]
+    assert {name for name, key in VIEW_KEYS.items() if key.former} | {"admin_areas"} <= set(names)
+    for name in names:
         find_each_feature(client, name)
+    # as features were named before views had keys
+    former = "concat({}, '~', md5(concat_ws('/', {}))) AS id FROM watch.{} LIMIT 1"
+    for name, key in VIEW_KEYS.items():
+        if key.former is None or name == "shadow_differences":
+            continue
+        words = former.format(key.former.column, ", ".join(key.former.checked), name)
+        (row,) = ledger.rows(f"SELECT CAST({key.column} AS text) AS key, {words}")
+        answer = client.get(f"/ogc/collections/watch.{name}/items/{row['id']}")
+        assert (answer.status_code, answer.json().get("id")) == (200, row["key"]), answer.text
 
 
 def find_each_feature(client: TestClient, name: str) -> None:
     path = f"/ogc/collections/watch.{name}/items"
     features = client.get(path).json()["features"]
-    assert features or name in {"reviews", "shadow_differences", "events"}
     for one in features:
+        assert one["id"] == str(one["properties"][VIEW_KEYS[name].column])
         again = client.get(f"{path}/{quote(str(one['id']), safe='')}")
         assert again.status_code == 200, again.text
         assert again.json()["properties"] == one["properties"]
         (link,) = (link["href"] for link in one["links"] if link["rel"] == "item")
         assert client.get(link).json()["id"] == one["id"]
     ids = ",".join(str(one["id"]) for one in features[:2])
-    assert client.get(path, params={"ids": ids}).json()["numberReturned"] == len(features[:2])
-    for wrong in ("1", "x~y"):
+    assert not ids or client.get(path, params={"ids": ids}).json()["numberReturned"] == len(features[:2])
+    for wrong in ("1", "x~y", f"x~{'0' * 32}"):
         assert client.get(f"{path}/{wrong}").status_code == 404
 
 

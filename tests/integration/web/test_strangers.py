@@ -339,7 +339,7 @@ def test_events_are_taken_with_a_token_for_them(
     }  # fmt: skip
     body = json.dumps(event)
     assert closed.post("/events", content=body).status_code == 401
-    assert closed.post("/events", content=body, headers=token("r", watches=None)).status_code == 401
+    assert closed.post("/events", content=body, headers=token("r", watches=None)).status_code == 403
     answer = closed.post("/events", content=body, headers=token("e", Scope.EVENTS, watches=None))
     assert answer.status_code in {201, 422}, answer.text
 

@@ -70,6 +70,31 @@ def test_aliases_that_people_use_are_read() -> None:
     }  # fmt: skip
 
 
+def test_a_field_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"w: line 3: targets is given twice, first on line 1; take out one"
+    ):
+        parse_yaml(b"targets: [a]\nb: 1\ntargets: [b]", "w")
+    with pytest.raises(ConfigError, match=r"w: line 2: c is given twice"):
+        parse_yaml(b"a: [{c: 1,\nc: 2}]", "w")
+
+
+def test_wrong_names_and_times_are_answered_with_the_right_form(tmp_path: Path) -> None:
+    for wrong, right, said in (
+        ("name: lakes", "name: Große Seen", "name: write small letters, digits and hyphens"),
+        (
+            "2024-01-01T00:00:00Z",
+            "2024-01-01",
+            "start: is a time without a time zone; write 2026-03-01T00:00:00Z",
+        ),
+        ("2024-01-01T00:00:00Z", "01.02.2024", "start: is not a time; write 2026-03-01T00:00:00Z"),
+    ):
+        file = tmp_path / "watch.yaml"
+        file.write_text(WATCH.format(name="lakes", start="2024-01-01T00:00:00Z").replace(wrong, right))
+        with pytest.raises(ConfigError, match=said):
+            watchfile.load(file)
+
+
 def test_bad_watch_files_hide_no_good_one(tmp_path: Path) -> None:
     for name, start in {
         "a-good": "2024-01-01T00:00:00Z",

@@ -1,0 +1,1 @@
+"""STAC API of what watches observed: the documents of the static catalog, searchable."""
