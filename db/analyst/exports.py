@@ -228,5 +228,8 @@ def iter_parts(
 ) -> Iterator[Sequence[Sequence[Any]]]:
     """Yield the rows of a query in parts, as the server makes them."""
     conn.execute(_READ_WHOLE)
-    result = conn.execute(query, values, execution_options={"stream_results": True, "yield_per": _FETCHED})
-    yield from result.partitions()
+    result = conn.execute(
+        query, values, execution_options={"stream_results": True, "max_row_buffer": _FETCHED}
+    )
+    # without a number, the whole result would be one part
+    yield from result.partitions(_FETCHED)

@@ -85,7 +85,7 @@ def stream_pages(conn: Connection, query: Query, rows: int) -> Iterator[list[dic
     """
     wanted = conn.execution_options(stream_results=True, max_row_buffer=rows, yield_per=rows)
     with wanted.execute(_build(query)) as result:
-        for page in result.mappings().partitions():
+        for page in result.mappings().partitions(rows):
             yield [dict(row) for row in page]
 
 

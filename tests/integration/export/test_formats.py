@@ -21,6 +21,8 @@ from pmtiles.reader import MmapSource, Reader
 from pyproj.datadir import get_data_dir
 from referencing import Registry, Resource
 
+from segwatch.db import analyst
+from segwatch.db.analyst import exports
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.export import tables
 from segwatch.flows.export.schema import CHANGES, OBJECTS
@@ -90,6 +92,14 @@ def test_every_format_holds_what_the_views_show(lakes: Ledger, tmp_path: Path) -
         json.loads(pyogrio.read_info(tmp_path / "lakes.fgb")["layer_metadata"]["DESCRIPTION"])["next_token"],
     ]
     assert len(set(kept)) == 1
+
+
+def test_rows_are_read_in_parts(lakes: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part is what memory holds: one of all rows would grow with the watch."""
+    monkeypatch.setattr(exports, "_FETCHED", 1)
+    with analyst.open_snapshot(lakes.engine) as conn:
+        assert [len(part) for part in analyst.iter_objects(conn, analyst.Selection("lakes"))] == [1, 1]
+        assert {len(part) for part in analyst.iter_changes(conn, analyst.Selection("lakes"))} == {1}
 
 
 def _validate_geoparquet(geo: dict[str, Any]) -> None:
