@@ -27,7 +27,7 @@ HOME_FOLDER := $(or $(SEGWATCH_HOME),.segwatch)
 demo: setup
 	$(BIN)/segwatch demo
 
-# three processes on two cores, because the tests mostly wait; tests that share a stack stay in one process
+# three processes on two cores, because many tests wait; tests that share fixtures stay in one process
 test: setup chromium
 	$(BIN)/pytest -n 3
 

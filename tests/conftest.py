@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -27,13 +27,15 @@ from segwatch.db.migrate import upgrade
 from tests.support.paths import make_home
 
 _TEMPLATE = "segwatch"
-#: Files and folders whose tests share what is slow to start; the first that fits.
+_TWO_STACKS, _README = "tests/acceptance/test_two_stacks.py", "tests/acceptance/test_readme.py"
+#: Folders and files whose tests share what is slow to make, the longest first: what comes last is not waited for long.
 _TOGETHER = (
-    "tests/acceptance/test_readme.py",
-    "tests/acceptance/test_two_stacks.py",
     "tests/acceptance/",
-    "tests/integration/client/",
     "tests/integration/runs/",
+    "tests/unit/model/",
+    _README,
+    _TWO_STACKS,
+    "tests/integration/client/",
 )
 
 for _name in list(os.environ):
@@ -51,28 +53,31 @@ os.environ["SEGWATCH_IMAGERY_HOSTS"] = '["127.0.0.1:*", "localhost:*"]'
 os.environ["SEGWATCH_ALLOWED_ADDRESSES"] = '["127.0.0.0/8", "::1"]'
 
 
-class _OneStack(LoadScopeScheduling):  # type: ignore[misc]  # it is not typed
-    """Tests one by one to whoever is free, but for those of the stack: one process starts it, and first of all."""
+class _ByFixtures(LoadScopeScheduling):  # type: ignore[misc]  # it is not typed
+    """Tests that share fixtures to one process, which makes them once: those of a file, or of one of these folders."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _find_stack(nodeid) or nodeid
+        return _find_scope(nodeid)
 
 
-def _find_stack(nodeid: str) -> str | None:
-    """Find the file or folder whose stack a test uses."""
-    return next((one for one in _TOGETHER if nodeid.startswith(one)), None)
+def _find_scope(nodeid: str) -> str:
+    """Find the file or folder with which a test shares its fixtures."""
+    file = nodeid.partition("::")[0]
+    return file if file in _TOGETHER else next((one for one in _TOGETHER if file.startswith(one)), file)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a stack together after their order was shuffled; it is stopped after the last of them."""
-    items.sort(key=lambda item: _find_stack(item.nodeid) or "")
+    """Keep the tests of these folders together after their order was shuffled, and put them first."""
+    rank = {scope: number for number, scope in enumerate(_TOGETHER)}
+    items.sort(key=lambda item: rank.get(_find_scope(item.nodeid), len(rank)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """For several processes."""
-    return _OneStack(config, log)
+    """For several processes; the scopes in the order of the tests, not the one with the most tests first."""
+    config.option.loadscopereorder = False
+    return _ByFixtures(config, log)
 
 
 @dataclass(frozen=True)
@@ -106,17 +111,25 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.fixture
-def database(cluster: Cluster) -> Iterator[Database]:
-    """A fresh, migrated database."""
+@contextmanager
+def make_database(cluster: Cluster) -> Iterator[Database]:
+    """Make a fresh, migrated database, for the length of the block."""
     made = Database(cluster, f"test_{uuid4().hex[:12]}")
     name = sql.Identifier(made.name)
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER segwatch_owner")
+    # nothing is durable here, so a copy of the files is cheaper than writing all pages to the log
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER segwatch_owner STRATEGY FILE_COPY")
     _as_superuser(cluster, create.format(name, sql.Identifier(_TEMPLATE)))
     try:
         yield made
     finally:
         _as_superuser(cluster, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[Database]:
+    """A fresh, migrated database."""
+    with make_database(cluster) as made:
+        yield made
 
 
 @pytest.fixture

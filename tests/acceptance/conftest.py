@@ -8,15 +8,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import refresh_global_settings_context
+from prefect.deployments import run_deployment
 from shapely.geometry import mapping
 from sqlalchemy import Engine, text
+from typer.testing import CliRunner, Result
 
 from segwatch.db.engine import make_engine
+from segwatch.flows.cli import app
 from segwatch.flows.services.stack import Stack
 from tests.support.made_scenes import Lake, MadeSeries, SeriesSpec, make_series
 from tests.support.paths import ROOT, make_home
@@ -33,22 +40,6 @@ BROKEN = SeriesSpec(
     size_px=200,
     left=600_000.0,
 )
-
-_RUN = """
-import json, sys
-from prefect.deployments import run_deployment
-run = run_deployment(sys.argv[1], parameters=json.loads(sys.argv[2]), timeout=500, poll_interval=1)
-print(run.state.type.value, run.state.message or "")
-"""
-
-# a test sees what it starts itself: runs in the background have other channels and another segmenter than its own
-_NOTHING_BY_ITSELF = """
-from prefect.client.orchestration import get_client
-with get_client(sync_client=True) as client:
-    for one in client.read_deployments():
-        for each in client.read_deployment_schedules(one.id):
-            client.update_deployment_schedule(one.id, each.id, active=False)
-"""
 
 
 @dataclass(frozen=True)
@@ -93,8 +84,15 @@ class System:
         return {**os.environ, **self.stack.environment(), "PYTHONPATH": str(ROOT), **more}
 
     def segwatch(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run the command line."""
-        return _python("-m", "segwatch.flows.cli", *arguments, env=self.environment(**more))
+        """Run the command line in a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "segwatch.flows.cli", *arguments],
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=560,
+            check=False,
+        )
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         """Start the command line and do not wait for it."""
@@ -122,10 +120,28 @@ class System:
         file.write_text(json.dumps(document), encoding="utf-8")  # JSON is YAML
         return file
 
+    @contextmanager
+    def beside(self, **more: str) -> Iterator[None]:
+        """Give this process the environment of a user's shell: a process of its own takes seconds to start."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment(**more).items():
+                patch.setenv(name, value)
+            refresh_global_settings_context()
+            try:
+                yield
+            finally:
+                patch.undo()
+                refresh_global_settings_context()
+
+    def command(self, *arguments: str, **more: str) -> Result:
+        """Run the command line in this process."""
+        with self.beside(**more):
+            return CliRunner().invoke(app, list(arguments))
+
     def apply(self, name: str, series: MadeSeries, **more: Any) -> None:
         """Store a watch in the ledger, as a user does."""
-        done = self.segwatch("apply", str(self.watch_file(name, series, **more)))
-        assert done.returncode == 0, done.stderr
+        done = self.command("apply", str(self.watch_file(name, series, **more)))
+        assert done.exit_code == 0, done.output
 
     def observe(self, watch: str, environment: Mapping[str, str]) -> None:
         """Trigger the main job's deployment and wait for its run on workers with this environment."""
@@ -139,8 +155,18 @@ class System:
 
     def ended(self, name: str, **parameters: Any) -> str:
         """Trigger a deployment; how its run ended, and what it said."""
-        done = _python("-c", _RUN, name, json.dumps(parameters), env=self.environment())
-        return done.stdout + done.stderr
+        with self.beside():
+            run = cast(FlowRun, run_deployment(name, parameters=parameters, timeout=500, poll_interval=1))
+        assert run.state is not None
+        return f"{run.state.type.value} {run.state.message or ''}"
+
+    def unschedule(self) -> None:
+        """Let tests see what they start themselves: other runs have other channels and segmenters than theirs."""
+        with self.beside(), get_client(sync_client=True) as client:
+            for one in client.read_deployments():
+                for each in client.read_deployment_schedules(one.id):
+                    assert each.id is not None
+                    client.update_deployment_schedule(one.id, each.id, active=False)
 
     def query(self, statement: str, **values: object) -> list[dict[str, Any]]:
         """Rows of a query with the worker's rights."""
@@ -168,17 +194,6 @@ class System:
         return [json.loads(line) for line in lines]
 
 
-def _python(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", *arguments],
-        env=dict(env),
-        capture_output=True,
-        text=True,
-        timeout=560,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="package")
 def system() -> Iterator[System]:
     """Everything, up; made once for all acceptance tests."""
@@ -195,10 +210,9 @@ def system() -> Iterator[System]:
         stack.up_catalog(folder / "imagery", folder / "stac")
         stack.up_receiver()
         stack.up_prefect()
-        deployed = made.segwatch("deploy")
-        assert deployed.returncode == 0, deployed.stderr
-        quiet = _python("-c", _NOTHING_BY_ITSELF, env=made.environment())
-        assert quiet.returncode == 0, quiet.stderr
+        deployed = made.command("deploy")
+        assert deployed.exit_code == 0, deployed.output
+        made.unschedule()
         made.work(COLOUR)
         stack.up_web()
         yield made

@@ -29,10 +29,10 @@ def test_feeds_are_polled_on_a_worker(system: System) -> None:
     with serving(answers) as base:
         feeds = json.dumps([f"{base}/{name}" for name in names] + [f"{base}/missing"])
         system.deployed("poll-feeds/poll-feeds", COLOUR | {"SEGWATCH_FEEDS": feeds})
-        again = system.segwatch("event", "poll", f"{base}/gdacs-rss.xml", "--json")
-    assert again.returncode == 0, again.stderr
+        again = system.command("event", "poll", f"{base}/gdacs-rss.xml", "--json")
+    assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)[0]["recorded"] == {"unchanged": 16}
-    listed = json.loads(system.segwatch("event", "list", "--kind", "flood", "--json").stdout)
+    listed = json.loads(system.command("event", "list", "--kind", "flood", "--json").stdout)
     assert [row["external_id"] for row in listed if row["source"] == "gdacs"] == ["FL1102983"]
     assert len(system.query("SELECT id FROM segwatch.event WHERE source = 'gdacs'")) == 17
 
@@ -106,8 +106,8 @@ def test_a_disaster_run_by_hand_says_what_it_would_do_and_does_it(system: System
     more = COLOUR | {"SEGWATCH_PLAYBOOKS": str(playbook(system))}
     command = ["respond", "--playbook", "flood", "--area", str(area), "--at", "2024-05-25T00:00:00", "--json"]
     before = system.counts()
-    tried = system.segwatch(*command, "--dry-run", **more)
-    assert tried.returncode == 0, tried.stderr
+    tried = system.command(*command, "--dry-run", **more)
+    assert tried.exit_code == 0, tried.output
     would = json.loads(tried.stdout)
     assert (would["baseline"].rpartition("/")[2], would["scenes_after"]) == ("2024-05-11", 4)
     assert "cannot be read" in would["unreachable"][0] or "127.0.0.1:9" in would["unreachable"][0]
@@ -123,8 +123,8 @@ def test_a_disaster_run_by_hand_says_what_it_would_do_and_does_it(system: System
     assert {f"{row['valid_at']:%m-%d}" for row in changes if row["baseline"]} == {"05-11"}
     assert any(not row["baseline"] for row in changes), "the lakes changed since"
     picture_of_the_report(system, watch)
-    wrong = system.segwatch("respond", "--playbook", "flood", "--event", "gdacs/none", **more)
-    assert wrong.returncode == 1
+    wrong = system.command("respond", "--playbook", "flood", "--event", "gdacs/none", **more)
+    assert wrong.exit_code == 1
     assert "segwatch event list" in wrong.stderr
 
 

@@ -16,5 +16,10 @@ LAKE = cells(1, 1, 3, 3)
 def ledger(ledgers: Any) -> Ledger:
     """Make a ledger in which the lake appears on the second day."""
     made: Ledger = ledgers()
-    made.arrive([SceneContent(()), SceneContent((LAKE,))], [0, 1])
+    show_a_lake(made)
     return made
+
+
+def show_a_lake(ledger: Ledger) -> None:
+    """Let the lake appear on the second day."""
+    ledger.arrive([SceneContent(()), SceneContent((LAKE,))], [0, 1])

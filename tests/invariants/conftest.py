@@ -262,15 +262,21 @@ def day(number: int) -> datetime:
 
 
 def _empty(url: str) -> None:
-    with psycopg.connect(url, autocommit=True) as conn:
+    """Delete every row but Alembic's; to truncate sixty tables, most of them empty, takes ten times as long."""
+    with psycopg.connect(url) as conn:
         names = [
-            row[0]
+            sql.Identifier("segwatch", row[0])
             for row in conn.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'segwatch' AND tablename <> 'alembic_version'"
             )
         ]
-        tables = sql.SQL(", ").join(sql.Identifier("segwatch", name) for name in names)
-        conn.execute(sql.SQL("TRUNCATE {}").format(tables))
+        filled = sql.SQL(", ").join(sql.SQL("EXISTS (SELECT FROM {})").format(name) for name in names)
+        has_rows = conn.execute(sql.SQL("SELECT {}").format(filled)).fetchone() or ()
+        # in any order, and without the triggers that keep sums
+        conn.execute("SET LOCAL session_replication_role = replica")
+        for name, found in zip(names, has_rows, strict=True):
+            if found:
+                conn.execute(sql.SQL("DELETE FROM {}").format(name))
 
 
 def scene(number: int, version: int = 0, platform: str = "p", catalog: str = "") -> Scene:

@@ -29,7 +29,7 @@ def arrivals(draw: st.DrawFn) -> tuple[list[Any], list[list[int]], int]:
 @example(([({0, 3, 4}, 5), ({0, 3, 4}, 6), (set(), 3), (set(), 6), ({1}, 0)], [[0], [3], [2], [4], [1]], 1))
 @given(arrivals())
 @settings(
-    max_examples=25,
+    max_examples=15,
     # shrinking folds a world hundreds of times: give the world as it was drawn
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,
@@ -76,7 +76,7 @@ def reprocessings(draw: st.DrawFn) -> tuple[list[list[Any]], list[list[tuple[int
 @example(([[({0}, 0), ({0, 5}, 0)], [({0}, 0)]], [[(0, 0), (1, 0)], [(0, 1)]], 1))
 @given(reprocessings())
 @settings(
-    max_examples=25,
+    max_examples=15,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -131,7 +131,7 @@ def two_catalogs(draw: st.DrawFn) -> tuple[dict[str, list[Any]], list[tuple[str,
 
 @given(two_catalogs())
 @settings(
-    max_examples=12,
+    max_examples=8,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -19,7 +19,7 @@ LAKE, VIEWS = (
 
 @given(st.lists(st.sampled_from(VIEWS), min_size=1, max_size=5), st.randoms(use_true_random=False))
 @settings(
-    max_examples=15,
+    max_examples=10,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -44,7 +44,7 @@ def test_clouds_over_a_steady_lake_change_nothing(
 
 
 @given(st.permutations(range(4)))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_lake_disappears_only_where_it_was_observed(ledgers: Any, kit: Any, order: list[int]) -> None:
     lake = kit.cells(*LAKE)
     hidden, seen = kit.cells(0, 0, 4, 8), kit.everything
@@ -66,7 +66,7 @@ SWATHS = [(0, 0, 4, 8), (4, 0, 8, 8), (0, 0, 8, 4), (0, 4, 8, 8), (2, 2, 6, 6), 
     st.randoms(use_true_random=False),
 )
 @settings(
-    max_examples=15,
+    max_examples=10,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

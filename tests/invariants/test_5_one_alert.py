@@ -18,7 +18,7 @@ SHAPES = [(1, 1, 4, 4), (1, 1, 6, 4), (4, 1, 6, 4), (2, 5, 4, 7)]
     st.randoms(use_true_random=False),
 )
 @settings(
-    max_examples=20,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -25,6 +25,7 @@ from segwatch.geo.scenes import select_newest
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.watch import Instruction, Watch
+from tests.migrations.conftest import create_database, drop_database
 
 MODEL = "m@1"
 START = datetime(2024, 1, 1, 10, tzinfo=UTC)
@@ -47,7 +48,6 @@ class Old:
     def __init__(self, cluster: Cluster, name: str) -> None:
         self.url = cluster.info().url_for("segwatch_owner", database=name)
         self._superuser = cluster.info().superuser_url(name)
-        migrate.upgrade(self.url, "0010")
 
     def put(self, table: str, *values: object) -> None:
         """A row, unless it is there."""
@@ -116,15 +116,22 @@ def scene(day: int, base: str, *ids: str, catalog: str = "") -> Scene:
     return Scene("visual", "p", "1", at.date(), at, items, GROUND, catalog)
 
 
+@pytest.fixture(scope="module")
+def template(cluster: Cluster) -> Iterator[str]:
+    """Name of an empty database of revision 0010."""
+    create_database(cluster, "revision_0010")
+    migrate.upgrade(cluster.info().url_for("segwatch_owner", database="revision_0010"), "0010")
+    yield "revision_0010"
+    drop_database(cluster, "revision_0010")
+
+
 @pytest.fixture
-def old(cluster: Cluster) -> Iterator[Old]:
-    cluster.ensure_database("old", owner="segwatch_owner")
-    with psycopg.connect(cluster.info().superuser_url("old"), autocommit=True) as conn:
-        conn.execute("CREATE EXTENSION IF NOT EXISTS postgis")
-        conn.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
-    yield Old(cluster, "old")
+def old(cluster: Cluster, template: str) -> Iterator[Old]:
+    copy = sql.SQL("CREATE DATABASE old TEMPLATE {} OWNER segwatch_owner")
     with psycopg.connect(cluster.info().superuser_url("postgres"), autocommit=True) as conn:
-        conn.execute("DROP DATABASE old WITH (FORCE)")
+        conn.execute(copy.format(sql.Identifier(template)))
+    yield Old(cluster, "old")
+    drop_database(cluster, "old")
 
 
 @pytest.fixture
@@ -231,8 +238,7 @@ def test_pending_observations_of_a_mixed_scene_are_queued_again(old: Old, upgrad
     assert [(one.catalog, one.id) for one in leased.scene.items] == [(B, "x0")]
 
 
-@pytest.mark.parametrize("further", [False, True], ids=["a scene", "an item of an old scene"])
-def test_a_downgrade_is_possible_until_new_scenes_are_found(old: Old, upgraded: Any, further: bool) -> None:
+def test_a_downgrade_is_possible_until_new_scenes_are_found(old: Old, upgraded: Any) -> None:
     lakes = watch("lakes", A)
     old.observe(old.apply(lakes), lakes, scene(0, "http://a.example/v1"))
     engine = upgraded()
@@ -240,12 +246,10 @@ def test_a_downgrade_is_possible_until_new_scenes_are_found(old: Old, upgraded: 
         command.downgrade(migrate.make_config(conn), "0010")
     assert rows(engine, "SELECT key FROM segwatch.scene") == [("visual/p/1/2024-01-01",)]
     migrate.upgrade(old.url)
-    more = (
-        scene(0, "http://a.example/v1", "i", "j", catalog="http://a.example/v1")
-        if further
-        else scene(1, "http://a.example/v1", catalog="http://a.example/v1")
-    )
-    find(engine, "lakes", more)
-    words = rf"{0 if further else 1} scene\(s\) and 1 item\(s\) .* restore the backup"
-    with pytest.raises(RuntimeError, match=words), engine.begin() as conn:
-        command.downgrade(migrate.make_config(conn), "0010")
+    further_item = scene(0, "http://a.example/v1", "i", "j", catalog="http://a.example/v1")
+    further_scene = scene(1, "http://a.example/v1", catalog="http://a.example/v1")
+    for more, scene_count, item_count in ((further_item, 0, 1), (further_scene, 1, 2)):
+        find(engine, "lakes", more)
+        words = rf"{scene_count} scene\(s\) and {item_count} item\(s\) .* restore the backup"
+        with pytest.raises(RuntimeError, match=words), engine.begin() as conn:
+            command.downgrade(migrate.make_config(conn), "0010")

@@ -96,11 +96,11 @@ def test_every_version_is_kept(board: Ledger) -> None:
     assert (held.version, held.calibration.calibrated, held.calibration.bins_before) == (2, (0.1, 0.9), bins)
 
 
-@pytest.mark.parametrize("raw", [0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.9, 1.0])
-def test_the_database_interpolates_as_numpy_does(board: Ledger, raw: float) -> None:
+def test_the_database_interpolates_as_numpy_does(board: Ledger) -> None:
     xs, ys = [0.1, 0.5, 0.7, 0.9], [0.0, 0.4, 0.4, 1.0]
-    (row,) = board.rows("SELECT segwatch.interpolate(:x, :xs, :ys) AS y", x=raw, xs=xs, ys=ys)
-    assert row["y"] == pytest.approx(np.interp(raw, xs, ys))
+    for raw in (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.9, 1.0):
+        (row,) = board.rows("SELECT segwatch.interpolate(:x, :xs, :ys) AS y", x=raw, xs=xs, ys=ys)
+        assert row["y"] == pytest.approx(np.interp(raw, xs, ys)), raw
 
 
 def test_an_unjudged_or_uncalibrated_object_has_none(board: Ledger) -> None:

@@ -19,7 +19,7 @@ from segwatch.flows.errors import ConfigError
 from segwatch.geo.types.assessment import Label
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger
-from tests.support.assessing import arrive, choose_label, draw, list_samples
+from tests.support.assessing import arrive, believe, choose_label, draw, list_samples
 from tests.support.shown_scenes import show_from, silent_host
 
 
@@ -36,6 +36,17 @@ def ledger(ledgers: Any) -> Ledger:
     arrive(made)
     draw(made)
     return made
+
+
+@pytest.fixture
+def few(ledger: Ledger, database: Database) -> Ledger:
+    """Six samples, for each has two pictures."""
+    believe(
+        database,
+        "SET session_replication_role = replica; DELETE FROM segwatch.assessment_sample WHERE ordinal > 6",
+    )
+    assert 0 < len(list_samples(ledger)) <= 6
+    return ledger
 
 
 def fill(file: Path, **changed: Any) -> None:
@@ -110,12 +121,12 @@ def test_a_moved_point_and_other_files_are_refused(
 
 
 def test_pictures_have_a_cross(
-    ledger: Ledger, database: Database, settings: FlowSettings, tmp_path: Path
+    few: Ledger, database: Database, settings: FlowSettings, tmp_path: Path
 ) -> None:
     with silent_host() as (url, answers):
         answers.set()
         show_from(database, url)
-        made = export_samples(ledger.engine, settings, "lakes", tmp_path / "lakes.gpkg")
+        made = export_samples(few.engine, settings, "lakes", tmp_path / "lakes.gpkg")
     assert made.pictures + len(made.failures) == 2 * made.samples
     assert made.failures == ()
     table = gpd.read_file(tmp_path / "lakes.gpkg", layer=LAYER)
@@ -127,12 +138,12 @@ def test_pictures_have_a_cross(
 
 
 def test_missing_pictures_are_told(
-    ledger: Ledger, database: Database, settings: FlowSettings, tmp_path: Path
+    few: Ledger, database: Database, settings: FlowSettings, tmp_path: Path
 ) -> None:
     with silent_host() as (url, _):
         pass
     show_from(database, url)
-    made = export_samples(ledger.engine, settings, "lakes", tmp_path / "lakes.gpkg")
+    made = export_samples(few.engine, settings, "lakes", tmp_path / "lakes.gpkg")
     assert made.pictures == 0
     assert len(made.failures) == 2 * made.samples
     assert made.failures[0].startswith("sample 1, before: ")

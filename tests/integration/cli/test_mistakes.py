@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -185,7 +182,7 @@ def test_a_snooze_has_a_sensible_length(hours: str) -> None:
     assert "--hours" in done.output
 
 
-def test_words_that_look_like_markup_are_shown_as_they_are(ledgers: Any, database: Database) -> None:
+def test_words_that_look_like_markup_are_shown_as_they_are(ledgers: Any) -> None:
     ledger: Ledger = ledgers()
     ledger.instruct("see [/docs]")
     world = [SceneContent((cells(1, 1, 4, 4),))]
@@ -203,12 +200,8 @@ def test_words_that_look_like_markup_are_shown_as_they_are(ledgers: Any, databas
     )
 
     def shown(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "segwatch.flows.cli", *arguments],
-            env=os.environ | {"SEGWATCH_DATABASE_URL": database.url(), "COLUMNS": "250"},
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        done = segwatch(*arguments)
+        assert done.exit_code == 0, done.output
         return done.stdout
 
     assert "no asset [/vsicurl/x]" in shown("coverage", "lakes")

@@ -168,8 +168,8 @@ def test_any_order_of_arrival_measures_the_same(ledgers: Any) -> None:
         Displaced(LAKES, east=1, north=-1, footprint=cells(0, 0, 8, 6)),
     ]
     known = None
-    # every third order: each scene comes first and last
-    for order in list(permutations(range(len(world))))[::3]:
+    # every fifth order: each scene comes first and last
+    for order in list(permutations(range(len(world))))[::5]:
         ledger = ledgers()
         for day in order:
             ledger.arrive(world, [day])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from segwatch.db import reviews
+from segwatch.flows.cli import app
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
@@ -72,12 +71,8 @@ def test_an_upgrade_keeps_object_ids_and_alerts_nobody(ledgers: Any, what: str) 
 
 def test_the_report_names_model_and_differences(ledgers: Any, database: Database) -> None:
     upgraded(ledgers, [SceneContent((LAKE, POND))], {0: SceneContent((LARGER, POND))})
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "segwatch.flows.cli", "upgrades", "lakes"],
-        env=os.environ | {"SEGWATCH_DATABASE_URL": database.url(), "COLUMNS": "200"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = CliRunner(env={"SEGWATCH_DATABASE_URL": database.url()}).invoke(app, ["upgrades", "lakes"])
+    assert done.exit_code == 0, done.output
     rows = [line.split("\t") for line in done.stdout.splitlines()[1:]]
     assert [row[1:5] for row in rows] == [
         ["tiny@0123456789ab", "tiny@second", "grew", "1"],

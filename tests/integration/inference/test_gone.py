@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import Engine, text
+from typer.testing import CliRunner
 
 from segwatch.db import events, outbox
 from segwatch.flows.alerting.courier import deliver_outbox
+from segwatch.flows.cli import app
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.events import fetch
 from tests.conftest import Database
@@ -74,11 +73,9 @@ def test_the_command_line_lists_what_is_gone_without_its_key(database: Database,
         ledger.rule(channels=(taken.url + "/k3y",))
         ledger.arrive(WORLD, [0, 1])
         deliver(ledger)
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "segwatch.flows.cli", "alert", "channels", "--json"],
-        env=os.environ | {"SEGWATCH_DATABASE_URL": database.url()},
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+    runner = CliRunner(env={"SEGWATCH_DATABASE_URL": database.url()})
+    done = runner.invoke(app, ["alert", "channels", "--json"])
+    assert done.exit_code == 0, done.output
     (row,) = json.loads(done.stdout)
     assert (row["given_up"], row["rules"]) == (6, ["lakes, rule any"])
     assert row["gone_at"]

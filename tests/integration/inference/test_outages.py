@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +15,10 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from shapely.geometry import box
 from sqlalchemy import Engine, text
+from typer.testing import CliRunner, Result
 
 from segwatch.db import admission, analyst, circuits, ledger
+from segwatch.flows.cli import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.doctor import checks
 from segwatch.flows.doctor.facts import Facts
@@ -345,21 +344,13 @@ def test_a_full_database_is_no_fault_of_a_scene() -> None:
 
 
 def test_an_outage_is_told_and_retry_tries_at_once(database: Database, engine: Engine) -> None:
-    environment = os.environ | {
+    environment = {
         "SEGWATCH_DATABASE_URL": database.url(),
         "SEGWATCH_SEGMENTER": f"{Well.__module__}:{Well.__name__}",
     }
 
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-P", "-m", "segwatch.flows.cli", *words]
-        return subprocess.run(
-            argv,
-            env=environment | {"PYTHONPATH": "."},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    def command(*words: str) -> Result:
+        return CliRunner(env=environment).invoke(app, list(words))
 
     down = True
     with serving_files({"/a.tif": PIXELS}, lambda _, right: (503, {}, b"") if down else right) as files:
@@ -371,14 +362,14 @@ def test_an_outage_is_told_and_retry_tries_at_once(database: Database, engine: E
             require_sources(engine, "lakes")
         lon, lat = (str(one) for one in _centre())
         why = command("why-not", "lakes", "--", lon, lat)
-        assert "pending: waits for" in why.stdout or "HTTP 503" in why.stdout, why.stdout + why.stderr
+        assert "pending: waits for" in why.stdout or "HTTP 503" in why.stdout, why.output
         facts = gather(load_settings(database_url=database.url()))
         (found,) = [one for one in checks.check(facts) if one.about == "sources"]
         assert found.level is checks.Level.WRONG
         assert "2 scene(s) wait for the host" in found.says
         down = False
         assert drain(engine).scenes == 0
-        assert command("retry", "lakes").returncode == 0
+        assert command("retry", "lakes").exit_code == 0
         assert drain(engine).inferred == 2
     assert require_sources(engine, "lakes") == {}
     assert json.loads(command("doctor", "--json").stdout)

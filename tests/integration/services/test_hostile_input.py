@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, text
+from typer.testing import CliRunner
 
 from segwatch.db import events
+from segwatch.flows.cli import app
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.events.disaster_runs import respond_to_events
 from segwatch.flows.events.ingest import record_events
@@ -129,17 +128,10 @@ def test_apply_stores_the_good_watches_of_a_folder_and_names_the_bad(
             f'source: {{profile: local-sentinel2, catalog: "http://127.0.0.1:9"}}\n'
             f"start: 2024-01-01T00:00:00Z\nend: {end}\n"
         )
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "segwatch.flows.cli", "apply", str(tmp_path)],
-        env={name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-        | {"SEGWATCH_DATABASE_URL": database.url(), "SEGWATCH_HOME": str(tmp_path / "home")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
+    settings = {"SEGWATCH_DATABASE_URL": database.url(), "SEGWATCH_HOME": str(tmp_path / "home")}
+    done = CliRunner(env=settings).invoke(app, ["apply", str(tmp_path)])
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == 1, done.output
     assert ["early.yaml" in done.stderr, "cross each other" in " ".join(done.stderr.split())] == [True, True]
     with engine.connect() as conn:
         assert set(conn.execute(text("SELECT name FROM segwatch.watch_head")).scalars()) == {"good", "never"}

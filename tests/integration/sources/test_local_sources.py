@@ -106,8 +106,8 @@ def _added(tmp_path_factory: pytest.TempPathFactory) -> AddReport:
     whole = (folder / "2024-05-01.tif").read_bytes()
     (folder / "2024-05-12.tif").write_bytes(whole[: len(whole) // 2])
     (folder / "2024-05-13.tif").write_text("no picture")
-    for number, content in enumerate(HOSTILE.values()):
-        (folder / f"hostile-{number}-2024-05-14.tif").write_bytes(content)
+    for number, make in enumerate(HOSTILE.values()):
+        (folder / f"hostile-{number}-2024-05-14.tif").write_bytes(make())
     return add("photos", [folder], AddingOptions())
 
 

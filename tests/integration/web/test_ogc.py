@@ -16,11 +16,15 @@ from sqlalchemy import text
 
 from segwatch.db import reviews, scenes
 from segwatch.db.analyst.keys import VIEW_KEYS
+from segwatch.db.embedded.cluster import Cluster
+from segwatch.db.engine import make_engine
 from segwatch.flows.web.application import create_app
+from segwatch.flows.web.guards.rate_limits import Rate
 from segwatch.flows.web.ogcapi import application, catalogs, collections
 from segwatch.flows.web.ogcapi import queries as bounded
-from tests.conftest import Database
-from tests.integration.conftest import LAKE
+from segwatch.geo.types.watch import TrackingSettings
+from tests.conftest import Database, make_database
+from tests.integration.conftest import LAKE, show_a_lake
 from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support.vector_tiles import decoded
 
@@ -34,6 +38,18 @@ WORDS = ("syntax", "operator does not", "HINT", "LINE 1", "invalid input", "SRID
 def client(database: Database, ledger: Ledger) -> Iterator[TestClient]:
     with TestClient(create_app(database.url("segwatch_analyst")), raise_server_exceptions=False) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def reader(cluster: Cluster) -> Iterator[TestClient]:
+    """The same, for tests that change nothing."""
+    with make_database(cluster) as database:
+        engine = make_engine(database.url())
+        show_a_lake(Ledger(database, engine, TrackingSettings(gone_after=1)))
+        engine.dispose()
+        app = create_app(database.url("segwatch_analyst"), rate=Rate(per_second=1000, burst=10_000))
+        with TestClient(app, raise_server_exceptions=False) as made:
+            yield made
 
 
 def found(client: TestClient, **asked: str) -> int:
@@ -70,10 +86,10 @@ RIGHT = [
 ]
 
 
-def test_filters_of_the_standard_work(client: TestClient) -> None:
+def test_filters_of_the_standard_work(reader: TestClient) -> None:
     for condition, matched in RIGHT:
-        assert found(client, filter=condition) == matched, condition
-        assert client.get(TILE, params={"filter": condition}).status_code == 200, condition
+        assert found(reader, filter=condition) == matched, condition
+        assert reader.get(TILE, params={"filter": condition}).status_code == 200, condition
 
 
 def test_rings_are_closed_and_half_a_polygon_is_refused(client: TestClient) -> None:
@@ -163,11 +179,11 @@ WRONG = [
 ]
 
 
-def test_other_filters_are_refused_by_name(client: TestClient) -> None:
+def test_other_filters_are_refused_by_name(reader: TestClient) -> None:
     for condition, named in WRONG:
         for place in (f"{OBJECTS}/items", TILE):
             began = time.monotonic()
-            assert named in refused(client.get(place, params={"filter": condition}), 400), condition
+            assert named in refused(reader.get(place, params={"filter": condition}), 400), condition
             assert time.monotonic() - began < 5, condition
 
 
@@ -214,22 +230,22 @@ PARAMETERS = [
 ]
 
 
-def test_wrong_parameters_are_refused_in_words_of_our_own(client: TestClient) -> None:
+def test_wrong_parameters_are_refused_in_words_of_our_own(reader: TestClient) -> None:
     for asked in PARAMETERS:
         for place in (f"{OBJECTS}/items", TILE):
-            refused(client.get(place, params=asked))
+            refused(reader.get(place, params=asked))
 
 
-def test_what_is_not_there_is_refused(client: TestClient) -> None:
-    refused(client.get(f"{OBJECTS}/items/x"))
-    refused(client.get(f"{OBJECTS}/items/%00"))
+def test_what_is_not_there_is_refused(reader: TestClient) -> None:
+    refused(reader.get(f"{OBJECTS}/items/x"))
+    refused(reader.get(f"{OBJECTS}/items/%00"))
     for tile in (
         "WebMercatorQuad/5000/0/0",
         "WebMercatorQuad/-5/0/0",
         "WebMercatorQuad/5/99/0",
         "NoGrid/0/0/0",
     ):
-        refused(client.get(f"{OBJECTS}/tiles/{tile}"))
+        refused(reader.get(f"{OBJECTS}/tiles/{tile}"))
 
 
 def test_texts_are_texts_in_pages(client: TestClient, ledger: Ledger) -> None:
@@ -243,14 +259,14 @@ def test_texts_are_texts_in_pages(client: TestClient, ledger: Ledger) -> None:
         assert 'href="http://testserver/ogc' in client.get(path, params={"f": "html"}).text
 
 
-def test_right_parameters_still_work(client: TestClient) -> None:
-    assert found(client, sortby="-area_m2,\n target", bbox="10,50,10.1,50.1") == 1
-    assert found(client, bbox="10,50,0,10.1,50.1,0", datetime="2020-01-01T00:00:00Z/..") == 1
-    assert found(client, watch="lakes", properties="target", simplify="0.001") == 1
-    (feature,) = client.get(f"{OBJECTS}/items").json()["features"]
+def test_right_parameters_still_work(reader: TestClient) -> None:
+    assert found(reader, sortby="-area_m2,\n target", bbox="10,50,10.1,50.1") == 1
+    assert found(reader, bbox="10,50,0,10.1,50.1,0", datetime="2020-01-01T00:00:00Z/..") == 1
+    assert found(reader, watch="lakes", properties="target", simplify="0.001") == 1
+    (feature,) = reader.get(f"{OBJECTS}/items").json()["features"]
     assert feature["id"] == feature["properties"]["track_id"]
-    assert found(client, ids=feature["id"]) == 1
-    assert client.get(f"{OBJECTS}/items/{feature['id']}").json()["geometry"] == feature["geometry"]
+    assert found(reader, ids=feature["id"]) == 1
+    assert reader.get(f"{OBJECTS}/items/{feature['id']}").json()["geometry"] == feature["geometry"]
 
 
 def links(node: Any) -> Iterator[str]:
@@ -283,9 +299,9 @@ def followed(client: TestClient, *, most: int = 400, but: str = "nothing") -> se
     return {urlsplit(one).path for one in seen}
 
 
-def test_every_link_leads_somewhere(client: TestClient) -> None:
-    paths = followed(client)
-    (feature,) = client.get(f"{OBJECTS}/items").json()["features"]
+def test_every_link_leads_somewhere(reader: TestClient) -> None:
+    paths = followed(reader)
+    (feature,) = reader.get(f"{OBJECTS}/items").json()["features"]
     assert {
         "/ogc/api",
         OBJECTS,
@@ -309,19 +325,19 @@ def test_every_link_of_an_empty_ledger_leads_somewhere(database: Database) -> No
             assert rows == []
 
 
-def test_the_description_is_that_of_the_ogc_api(client: TestClient) -> None:
-    listed = client.get("/ogc/").json()["links"]
+def test_the_description_is_that_of_the_ogc_api(reader: TestClient) -> None:
+    listed = reader.get("/ogc/").json()["links"]
     for rel in ("service-desc", "service-doc"):
         href = next(one["href"] for one in listed if one["rel"] == rel)
-        assert "/collections/{collectionId}/items" in client.get(href).json()["paths"]
+        assert "/collections/{collectionId}/items" in reader.get(href).json()["paths"]
 
 
-def test_tilejson_leads_to_tiles(client: TestClient) -> None:
-    told = client.get(f"{OBJECTS}/tiles/WebMercatorQuad/tilejson.json").json()
+def test_tilejson_leads_to_tiles(reader: TestClient) -> None:
+    told = reader.get(f"{OBJECTS}/tiles/WebMercatorQuad/tilejson.json").json()
     (template,) = told["tiles"]
     tile = tms.get("WebMercatorQuad").tile(LAKE.centroid.x, LAKE.centroid.y, 12)
     address = template.format(z=tile.z, x=tile.x, y=tile.y)
-    answer = client.get(address)
+    answer = reader.get(address)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/vnd.mapbox-vector-tile"
     assert b"water" in answer.content
@@ -383,22 +399,22 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize("name", TIMES)
-def test_datetime_is_the_time_of_what_was_seen(client: TestClient, ledger: Ledger, name: str) -> None:
+def test_datetime_is_the_time_of_what_was_seen(client: TestClient, ledger: Ledger) -> None:
     (lake,) = ledger.rows("SELECT track_id FROM watch.objects_now")
     with ledger.engine.begin() as conn:
         reviews.decide(conn, lake["track_id"], reviews.Verdict.CONFIRMED, reviewer="ada", reason="seen")
-    # of the history, what was recorded before the verdict is no longer what is known
-    more = {"filter": "recorded_to IS NULL"} if name == "object_history" else {}
-    for asked, matched in TIMES[name].items():
-        answer = client.get(f"/ogc/collections/watch.{name}/items", params={"datetime": asked, **more})
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["numberMatched"] == matched, asked
-    described = client.get(f"/ogc/collections/watch.{name}").json()
-    assert "The parameter datetime filters " in described["description"]
-    if name != "reviews":  # there was none when the server started
-        (begin, _) = described["extent"]["temporal"]["interval"][0]
-        assert begin.startswith("2024-01-0")
+    for name, times in TIMES.items():
+        # of the history, what was recorded before the verdict is no longer what is known
+        more = {"filter": "recorded_to IS NULL"} if name == "object_history" else {}
+        for asked, matched in times.items():
+            answer = client.get(f"/ogc/collections/watch.{name}/items", params={"datetime": asked, **more})
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["numberMatched"] == matched, (name, asked)
+        described = client.get(f"/ogc/collections/watch.{name}").json()
+        assert "The parameter datetime filters " in described["description"]
+        if name != "reviews":  # there was none when the server started
+            (begin, _) = described["extent"]["temporal"]["interval"][0]
+            assert begin.startswith("2024-01-0"), name
 
 
 def test_a_state_ends_before_the_next_begins(client: TestClient, ledger: Ledger) -> None:
@@ -415,51 +431,51 @@ def test_a_state_ends_before_the_next_begins(client: TestClient, ledger: Ledger)
         assert answer.json()["numberMatched"] == states, asked
 
 
-def test_another_column_of_times_may_be_asked_for(client: TestClient) -> None:
+def test_another_column_of_times_may_be_asked_for(reader: TestClient) -> None:
     wanted = {"datetime": "2024-01-02", "datetime-column": "recorded_at"}
-    answer = client.get("/ogc/collections/watch.changes/items", params=wanted)
+    answer = reader.get("/ogc/collections/watch.changes/items", params=wanted)
     assert answer.json()["numberMatched"] == 0
 
 
-def test_a_limit_above_the_most_is_lowered(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_above_the_most_is_lowered(reader: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded, "MAX_FEATURES", 1)
     items = "/ogc/collections/watch.coverage/items"
     for limit in ("1", "2", "100000", "9" * 400, "007"):
-        answer = client.get(items, params={"limit": limit})
+        answer = reader.get(items, params={"limit": limit})
         assert answer.status_code == 200, limit
         page = answer.json()
         assert (page["numberMatched"], page["numberReturned"]) == (2, 1)
         (following,) = (one["href"] for one in page["links"] if one["rel"] == "next")
-    second = client.get(following).json()
+    second = reader.get(following).json()
     assert second["numberReturned"] == 1
     assert second["features"][0]["id"] != page["features"][0]["id"]
-    assert client.get("/ogc/collections", params={"limit": "99999"}).status_code == 200
-    assert client.get(f"{TILE}", params={"limit": "99999"}).status_code == 200
-    refusal = client.get(items, params={"limit": "0"}).json()
+    assert reader.get("/ogc/collections", params={"limit": "99999"}).status_code == 200
+    assert reader.get(f"{TILE}", params={"limit": "99999"}).status_code == 200
+    refusal = reader.get(items, params={"limit": "0"}).json()
     assert refusal["code"] == "InvalidParameterValue"
     assert "from 1 to" in refusal["description"]
 
 
-def test_formats_without_a_place_for_it_say_in_headers_what_they_leave_out(client: TestClient) -> None:
-    answer = client.get("/ogc/collections/watch.coverage/items", params={"limit": "1", "f": "csv"})
+def test_formats_without_a_place_for_it_say_in_headers_what_they_leave_out(reader: TestClient) -> None:
+    answer = reader.get("/ogc/collections/watch.coverage/items", params={"limit": "1", "f": "csv"})
     assert len(answer.text.splitlines()) == 2
     assert (answer.headers["OGC-NumberMatched"], answer.headers["OGC-NumberReturned"]) == ("2", "1")
     following = answer.links["next"]["url"]
-    rest = client.get(following)
+    rest = reader.get(following)
     assert len(rest.text.splitlines()) == 2
     assert rest.text != answer.text
     assert "next" not in rest.links
 
 
-def test_a_page_beyond_the_end_is_empty(client: TestClient) -> None:
-    page = client.get(f"{OBJECTS}/items", params={"offset": "50"}).json()
+def test_a_page_beyond_the_end_is_empty(reader: TestClient) -> None:
+    page = reader.get(f"{OBJECTS}/items", params={"offset": "50"}).json()
     assert (page["numberMatched"], page["numberReturned"], page["features"]) == (1, 0, [])
 
 
-def test_a_box_may_go_across_180_degrees(client: TestClient) -> None:
-    assert found(client, bbox="170,40,20,60") == 1
-    assert found(client, bbox="170,40,-170,60") == 0
-    assert found(client, bbox="170,40,0,20,60,0") == 1
+def test_a_box_may_go_across_180_degrees(reader: TestClient) -> None:
+    assert found(reader, bbox="170,40,20,60") == 1
+    assert found(reader, bbox="170,40,-170,60") == 0
+    assert found(reader, bbox="170,40,0,20,60,0") == 1
 
 
 def test_several_ids_are_found(client: TestClient, ledger: Ledger) -> None:
@@ -470,9 +486,9 @@ def test_several_ids_are_found(client: TestClient, ledger: Ledger) -> None:
     assert found(client, filter=f"track_id IN ('{ids[0]}')") == 1
 
 
-def test_the_reference_system_may_be_named(client: TestClient) -> None:
+def test_the_reference_system_may_be_named(reader: TestClient) -> None:
     crs84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
-    assert found(client, bbox="10,50,10.1,50.1", **{"crs": crs84, "bbox-crs": crs84}) == 1
+    assert found(reader, bbox="10,50,10.1,50.1", **{"crs": crs84, "bbox-crs": crs84}) == 1
 
 
 def test_pages_of_rows_without_a_key_neither_repeat_nor_skip(client: TestClient, ledger: Ledger) -> None:

@@ -11,9 +11,11 @@ import time
 import httpx
 import psycopg
 import pytest
+from typer.testing import CliRunner, Result
 
 from segwatch.db.embedded import ports
 from segwatch.db.embedded.ports import find_free_port
+from segwatch.flows.cli import app
 from tests.conftest import Database
 
 
@@ -95,17 +97,14 @@ def test_a_port_that_is_taken_is_named_with_one_that_is_free(database: Database)
     assert "Traceback" not in said
 
 
-def _segwatch(*arguments: str, **urls: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "segwatch.flows.cli", *arguments],
-        env=environment(**urls), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+def _segwatch(*arguments: str, **urls: str) -> Result:
+    return CliRunner(env=environment(**urls)).invoke(app, list(arguments))
 
 
 def test_a_server_beyond_loopback_wants_a_token(database: Database) -> None:
     urls = {"database": database.url(), "analyst": database.url("segwatch_analyst")}
     made = _segwatch("token", "create", "ada", "--all-watches", **urls)
-    assert made.returncode == 0, made.stderr
+    assert made.exit_code == 0, made.output
     secret = made.stdout.strip()
     listed = _segwatch("token", "list", "--json", **urls).stdout
     assert '"ada"' in listed
@@ -125,7 +124,7 @@ def test_a_server_beyond_loopback_wants_a_token(database: Database) -> None:
             assert httpx.get(url).status_code == 401
             assert httpx.get(url, headers={"Authorization": f"Bearer {secret}"}).json() == []
             assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 400
-            assert _segwatch("token", "revoke", "ada", **urls).returncode == 0
+            assert _segwatch("token", "revoke", "ada", **urls).exit_code == 0
             assert httpx.get(url, headers={"Authorization": f"Bearer {secret}"}).status_code == 401
         finally:
             server.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segwatch.benchmarks import tracking_belief
 from segwatch.benchmarks import tracking_quality as quality
 from segwatch.benchmarks.tracking_belief import is_decidable
 from segwatch.benchmarks.tracking_rivals import (
@@ -100,7 +102,7 @@ def test_scenes_follow_world_and_noise() -> None:
     assert any(((one.regions > 0) != (one.truth > 0)).any() for one in noisy)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=10, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(st.integers(0, 2**31), st.floats(0, 1), st.floats(1, 15))
 def test_perfect_detections_keep_identities_under_any_cloud(seed: int, cloud: float, blob_px: float) -> None:
     world = make(seed, scenes=14, rows=2, columns=2, decidable=True)
@@ -170,7 +172,11 @@ def test_delays_count_scenes_in_which_it_could_be_seen() -> None:
 
 
 def test_a_quick_run_gives_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "make", lambda seed, **more: make(seed, **{**more, "rows": 2, "columns": 3}))
+    def make_small(seed: int, **more: Any) -> World:
+        return make(seed, **{**more, "rows": 2, "columns": 3})
+
+    for module in (quality, tracking_belief):
+        monkeypatch.setattr(module, "make", make_small)
     figures = quality.run(quick=True)
     names = [
         *(

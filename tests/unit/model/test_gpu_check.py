@@ -52,13 +52,12 @@ def test_the_check_runs_from_what_travels_and_is_not_repeated(tmp_path: Path) ->
     assert shared["masks_equal_k4"] == 1.0
     assert 0 < shared["flop_share_k4"] < 1.5
     assert shared["words_bandwidth_share_k4"] > 0
-    again = _check(there, "--parts", "shared")
-    assert again.returncode == 0
+    again = _check(there, "--parts", "shared,parity", "--seconds", "1")
+    assert again.returncode == 1
     assert "shared: done before" in again.stdout
-    assert json.loads(file.read_text()) == found
-    late = _check(there, "--parts", "parity", "--seconds", "1")
-    assert late.returncode == 1
-    assert json.loads(file.read_text())["parts"]["parity"]["state"] == "not started"
+    parts = json.loads(file.read_text())["parts"]
+    assert parts["shared"] == shared
+    assert parts["parity"]["state"] == "not started"
 
 
 def test_figures_are_measured_and_kept(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ WHEN = datetime(2024, 5, 25, tzinfo=UTC)
 FLOOD = Event("a", "1", EventKind.FLOOD, "Flood", WHEN, Point(10.0, 45.0), level=EventLevel.ORANGE)
 
 
+@cache
 def shipped(name: str) -> playbooks.Playbook:
     return playbooks.find_playbook(playbooks.load_all(), name)
 

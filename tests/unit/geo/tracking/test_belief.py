@@ -178,7 +178,7 @@ def test_outlines_that_do_not_agree_tell_nothing_about_shapes() -> None:
     assert estimate_shift(observe(1, *odd[:2]), steps[0].states, Polygon(), crs, 10.0) == Shift()
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(st.integers(0, 2**31), st.integers(1, 11), st.floats(0, 0.7))
 def test_folding_again_from_any_scene_gives_the_same(seed: int, start: int, cloud: float) -> None:
     """What a late scene makes fold again is what folding everything in order gives, beliefs included."""

@@ -151,40 +151,54 @@ def test_the_merged_model_is_the_trained_one(
     assert all(torch.equal(ended[key], again[key]) for key in ended)
 
 
+#: The command, and the command again on what it wrote; the state in between is copied.
+_TWICE = """
+import os, shutil, sys
+from accelerate.state import AcceleratorState
+from segwatch.flows.cli import app
+folder = sys.argv.pop(1)
+app(standalone_mode=False)
+if os.environ["RANK"] == "0":
+    shutil.copytree(folder, folder + "-once")
+AcceleratorState._reset_state(reset_partial_state=True)
+app(standalone_mode=False)
+"""
+
+
 def test_spread_processes_learn_what_one_learns_and_resume(lasers: Path, tmp_path: Path) -> None:
     slower = "optimizer.learning_rate=1e-3"
     run_training(_load(tmp_path / "one", lasers, slower))
     changes = _changes(tmp_path / "spread", lasers, slower, "run.shard=true", "optimizer.accumulate=1")
+    twice = tmp_path / "twice.py"
+    twice.write_text(_TWICE)
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-        *("-m", "segwatch.flows.cli", "model", "train", str(RECIPE)),
+        *(str(twice), str(tmp_path / "spread"), "model", "train", str(RECIPE)),
         *(f"--set={change}" for change in changes),
     ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    for ours, theirs in zip(_curve(tmp_path / "spread"), _curve(tmp_path / "one"), strict=True):
+    once, again = tmp_path / "spread-once", tmp_path / "spread"
+    for ours, theirs in zip(_curve(once), _curve(tmp_path / "one"), strict=True):
         # in bfloat16, the logarithm of small attention weights differs more than anything that is learned
         if ours["step"] > 1:
             del ours["attention"], theirs["attention"]
         assert ours == pytest.approx(theirs, rel=0.02)
-    written, expected = (_weights(tmp_path / name / "out") for name in ("spread", "one"))
+    written, expected = (_weights(folder / "out") for folder in (once, tmp_path / "one"))
     start = _weights(model_version.SHIPPED_MODEL)
     for key, value in expected.items():
         moved = (value - start[key].float()).abs().mean()
         assert (written[key] - value).abs().mean() <= 0.2 * moved + 1e-6, key
-    file = tmp_path / "spread" / "state" / STATE_FILE
-    saved = torch.load(file, weights_only=True)
+    saved = torch.load(once / "state" / STATE_FILE, weights_only=True)
     frozen = [name for name in saved["model"] if "base_layer" in name or name.startswith("mask_encoder.")]
     assert not [name for name in frozen if name.endswith((".weight", ".bias"))], (
         "statistics of norms may be there"
     )
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
     assert "going on after step 3 of 3" in done.stderr
-    again = torch.load(file, weights_only=True)
-    torch.testing.assert_close(again["model"], saved["model"], atol=0, rtol=0)
-    torch.testing.assert_close(again["optimizer"]["state"], saved["optimizer"]["state"], atol=0, rtol=0)
-    torch.testing.assert_close(_weights(tmp_path / "spread" / "out"), written, atol=0, rtol=0)
+    loaded = torch.load(again / "state" / STATE_FILE, weights_only=True)
+    torch.testing.assert_close(loaded["model"], saved["model"], atol=0, rtol=0)
+    torch.testing.assert_close(loaded["optimizer"]["state"], saved["optimizer"]["state"], atol=0, rtol=0)
+    torch.testing.assert_close(_weights(again / "out"), written, atol=0, rtol=0)
 
 
 def test_invalid_mixes_are_explained(lasers: Path, tmp_path: Path) -> None:
