@@ -112,7 +112,7 @@ class _Pieces:
         return _remove_hairlines(rest) if len(meeting) else rest
 
     def _unite(self, pieces: Sequence[GroundPiece]) -> BaseGeometry:
-        """Unite pieces one by one; the next footprints of a series mostly meet the same ones, and a further small one."""
+        """Unite pieces one by one; the next footprints of a series mostly meet the same ones."""
         known = zip(self.unions, pieces, strict=False)
         del self.unions[sum(1 for _ in takewhile(lambda one: one[0][0] == one[1].observation_id, known)) :]
         for piece in pieces[len(self.unions) :]:

@@ -233,7 +233,7 @@ class _Pairing:
         return residuals, len(shown)
 
     def _find_visible(self, at: Floats) -> Geometries:
-        """Return the visible parts, (O,), of the objects on ground observed before, if the footprint is moved by ``at``."""
+        """Return what the footprint moved by ``at`` shows, (O,), of the objects on ground observed before."""
         windows = self._erase_fresh(_translate(self.windows, at), np.arange(len(self.windows)))
         visible = self.objects.copy()
         partly = ~shapely.covers(windows, self.objects)

@@ -132,11 +132,9 @@ def _weighted_median(values: Floats, weights: Floats) -> float:
 @lru_cache(maxsize=256)
 def _compare(chip: Chip, reference: ReferenceChip) -> _Vote | None:
     """None where the pixels show no common pattern; scenes that are folded again compare the same chips again."""
-    grey, clear = chip.decode()
-    reference_grey, reference_clear = reference.chip.decode()
-    found = _align(
-        _normalise(reference_grey, reference_clear), reference_clear, _normalise(grey, clear), clear
-    )
+    moving, clear = _prepare(chip)
+    fixed, reference_clear = _prepare(reference.chip)
+    found = _align(fixed, reference_clear, moving, clear)
     if found is None:
         return None
     down, right, correlation = found
@@ -146,6 +144,13 @@ def _compare(chip: Chip, reference: ReferenceChip) -> _Vote | None:
         north + reference.shift.north_m / chip.cell.pixel_m,
         _LEAST_ERROR_PX + _ERROR_PX * (1 - correlation),
     )
+
+
+@lru_cache(maxsize=64)
+def _prepare(chip: Chip) -> tuple[Floats, Mask]:
+    """Return the normalised pixels of a chip and the mask of the clear ones; references are asked scene by scene."""
+    grey, clear = chip.decode()
+    return _normalise(grey, clear), clear
 
 
 def _normalise(grey: NDArray[np.uint8], clear: Mask) -> Floats:
@@ -226,7 +231,7 @@ def _rotate_to_north(right: float, up: float, cell: Cell) -> tuple[float, float]
 
 @lru_cache(maxsize=1024)
 def _compute_convergence(cell: Cell) -> float:
-    """Compute the angle between north and the axes of a cell's grid at its centre, radians; takes 25 ms the first time."""
+    """Compute the angle between north and the axes of a grid at the centre of a cell, radians; takes 25 ms."""
     crs = CRS.from_user_input(cell.crs)
     side = CELL_PX * cell.pixel_m
     centre = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(
