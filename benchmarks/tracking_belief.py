@@ -51,6 +51,8 @@ CLEAR_OBSERVATIONS = 2
 MIN_POLYGON_M2 = LEAST_PX * GSD_M**2
 """Smaller detections are dropped in the worlds, as a watch's ``min_polygon_m2`` says."""
 _BINS = 10
+#: So large that no difference of dates outweighs a further pair.
+_FAR_SCENES = 1e6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,7 +207,8 @@ def pair(world: World, true: Sequence[TrueChange], told: Sequence[tuple[Told, Ju
     """Pair true changes with told ones of one kind, one to one; return the rows of ``told`` that are right.
 
     A told change is right if its place shares a pixel with the true one, and the true scene lies within its interval,
-    widened by the slack.
+    widened by the slack. Where several told changes fit one true change, the one that is dated nearest to it is right,
+    whatever their confidence.
     """
     spans = [(scene_of(one.earliest) - SLACK_SCENES, scene_of(one.latest) + SLACK_SCENES) for _, one in told]
     return _assign(world, true, [one for one, _ in told], spans)
@@ -225,7 +228,9 @@ def _assign(
     scenes = np.array([one.scene for one in true])[:, None]
     begins, ends = np.array(spans).T
     possible = _share_pixels(world, true, told) & (begins <= scenes) & (scenes <= ends)
-    rows, columns = linear_sum_assignment(possible, maximize=True)
+    # as many as possible; of several told changes that one true change may be, the one that is dated nearest to it
+    apart = np.abs(scenes - np.array([scene_of(one.change.valid_at) for one in told]))
+    rows, columns = linear_sum_assignment(possible * (1 - apart / _FAR_SCENES), maximize=True)
     return [int(column) for row, column in zip(rows, columns, strict=True) if possible[row, column]]
 
 

@@ -210,7 +210,10 @@ def _share_pixels(world: World, true: Sequence[TrueChange], told: Sequence[Repor
 
 def _rows(masks: Sequence[Mask]) -> csr_array:
     """Return (N, H W) one row per mask."""
-    return csr_array(np.stack([mask.ravel() for mask in masks]).astype(np.int32))
+    pixels = [np.flatnonzero(mask) for mask in masks]
+    ends = np.cumsum([0, *(len(one) for one in pixels)])
+    found = np.concatenate(pixels)
+    return csr_array((np.ones(len(found), np.int32), found, ends), shape=(len(masks), masks[0].size))
 
 
 def _or_nan(middle: Callable[[list[int]], float], values: list[int]) -> float:

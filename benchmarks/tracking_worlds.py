@@ -160,7 +160,7 @@ def look(world: World, noise: Noise, seed: int) -> list[SceneView]:
         observation = TrackedObservation(
             uuid5(SERIES, str(number)),
             uuid5(SERIES, f"scene {number}"),
-            _START + number * _REVISIT,
+            time_of(number),
             trace_footprint(area, sky, grid),
             tuple(found),
         )
@@ -178,6 +178,11 @@ def rasterize(geometry: BaseGeometry, shape: tuple[int, int]) -> Mask:
     """Return (H, W) the pixels of a world whose centres an EPSG:4326 geometry covers."""
     projected = to_crs(geometry, choose_utm(Point(ORIGIN)))
     return np.asarray(geometry_mask([projected], shape, _grid(*shape).transform, invert=True))
+
+
+def time_of(scene: int) -> datetime:
+    """Return the acquisition time of a scene, by its number."""
+    return _START + scene * _REVISIT
 
 
 def scene_of(when: datetime) -> int:

@@ -42,9 +42,14 @@ def _laea(longitude: float, latitude: float) -> CRS:
     return CRS.from_proj4(f"+proj=laea +lat_0={latitude} +lon_0={longitude} +datum=WGS84 +units=m +no_defs")
 
 
-@lru_cache(maxsize=256)
 def get_transformer(source: CRS, target: CRS) -> Transformer:
     """Return the transformer of longitude, latitude or x, y; the same object for the same CRSs, as one takes 25 ms."""
+    # the hash of a CRS writes it as WKT each time, which costs more than projecting a polygon
+    return _make_transformer(source.srs, target.srs)
+
+
+@lru_cache(maxsize=256)
+def _make_transformer(source: str, target: str) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)
 
 

@@ -9,10 +9,15 @@ from datetime import datetime
 import shapely
 from sqlalchemy import Engine
 
-from segwatch.db import examples, watches
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.inference.segmenters import Segmenter
-from segwatch.flows.learning.rescan import MAX_TILES, limit_area, load_scene, predict_again, require_result
+from segwatch.flows.learning.rescan import (
+    MAX_TILES,
+    limit_area,
+    load_newest_clear,
+    predict_again,
+    require_result,
+)
 from segwatch.geo.agreement import compute_agreement
 from segwatch.geo.types.tracking import Detection
 
@@ -64,9 +69,7 @@ def compare_models(
         The scene cannot be predicted any more.
     """
     with engine.connect() as conn:
-        stored = watches.load_current(conn, watch).watch
-        clear = examples.find_clear_observation(conn, watch)
-        shown = load_scene(conn, settings, watch, clear.scene_id)
+        stored, clear, shown = load_newest_clear(conn, settings, watch)
     area = limit_area(stored, clear.footprint, max(before.tile_px, after.tile_px), max_tiles)
     part = replace(stored, area=area)
     old, new = (

@@ -12,8 +12,9 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection
 
-from segwatch.db import analyst
+from segwatch.db import analyst, examples, watches
 from segwatch.db.errors import NotFound
+from segwatch.db.examples import ClearObservation
 from segwatch.db.ledger import LeasedObservation
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import FlowError
@@ -48,6 +49,21 @@ def load_scene(conn: Connection, settings: FlowSettings, watch: str, scene_id: U
     return replace(shown, credentials=settings.credentials_for(shown.profile.name))
 
 
+def load_newest_clear(
+    conn: Connection, settings: FlowSettings, watch: str
+) -> tuple[Watch, ClearObservation, ShownScene]:
+    """Load a watch, its newest clear observation, and the scene of that.
+
+    Raises
+    ------
+    NotFound
+        There is no such watch, or it has no observed scene.
+    """
+    stored = watches.load_current(conn, watch).watch
+    clear = examples.find_clear_observation(conn, watch)
+    return stored, clear, load_scene(conn, settings, watch, clear.scene_id)
+
+
 def limit_area(
     watch: Watch, footprint: BaseGeometry, tile_px: int, max_tiles: int = MAX_TILES
 ) -> BaseGeometry:
@@ -70,7 +86,7 @@ def limit_area(
 
 
 def predict_again(
-    shown: ShownScene, watches: Sequence[Watch], segmenter: Segmenter, batch: int
+    shown: ShownScene, asked: Sequence[Watch], segmenter: Segmenter, batch: int
 ) -> list[ObservationResult | str]:
     """Predict watches with one area and profile on a scene, pixels read and encoded once.
 
@@ -84,7 +100,7 @@ def predict_again(
     segwatch.geo.errors.GeoError
         Pixels could not be read.
     """
-    members = tuple(LeasedObservation(uuid4(), one, 1) for one in watches)
+    members = tuple(LeasedObservation(uuid4(), one, 1) for one in asked)
     side = segmenter.tile_px
     group = ObservationGroup(
         members, frozenset(shown.hosts), side, shown.credentials, spectral=is_spectral(segmenter)

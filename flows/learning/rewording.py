@@ -12,12 +12,18 @@ from statistics import fmean
 
 from sqlalchemy import Engine
 
-from segwatch.db import examples, rewordings, watches
+from segwatch.db import rewordings, watches
 from segwatch.db.rewordings import RewordingAgreement
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.inference import watch_models
 from segwatch.flows.inference.segmenters import Segmenter
-from segwatch.flows.learning.rescan import MAX_TILES, limit_area, load_scene, predict_again, require_result
+from segwatch.flows.learning.rescan import (
+    MAX_TILES,
+    limit_area,
+    load_newest_clear,
+    predict_again,
+    require_result,
+)
 from segwatch.geo.agreement import compute_agreement
 from segwatch.geo.types.tracking import ObservationResult
 from segwatch.geo.types.watch import Instruction
@@ -92,9 +98,7 @@ def measure_rewordings(
         The scene cannot be predicted any more.
     """
     with engine.connect() as conn:
-        stored = watches.load_current(conn, watch).watch
-        clear = examples.find_clear_observation(conn, watch)
-        shown = load_scene(conn, settings, watch, clear.scene_id)
+        stored, clear, shown = load_newest_clear(conn, settings, watch)
         (_, chosen), *_ = watch_models.list_models(conn, settings, watch)
     model = segmenter or watch_models.load_model(settings, chosen)
     area = limit_area(stored, clear.footprint, model.tile_px, max_tiles)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from uuid import UUID
 
 import numpy as np
 import shapely
@@ -28,6 +30,8 @@ from segwatch.geo.types.tracking import GroundPiece
 _HAIRLINE_DEG = 1e-7
 #: Poleward of this latitude, degrees of longitude are treated as no shorter.
 _MAX_LATITUDE = 89.0
+#: Pieces that are subtracted from a footprint at once.
+_MAX_UNITED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,39 +54,73 @@ class ObservedGround:
     """
 
     def __init__(self, pieces: Iterable[GroundPiece] = ()) -> None:
-        self._own: list[GroundPiece] = []
-        self._inherited: list[GroundPiece] = []
+        self._own = _Pieces()
+        self._inherited = _Pieces()
         for piece in pieces:
             self.add(piece)
 
     def add(self, piece: GroundPiece) -> None:
         """Add a piece to the observed area."""
         if not piece.geometry.is_empty:
-            shapely.prepare(piece.geometry)
-            (self._inherited if piece.inherited else self._own).append(piece)
+            (self._inherited if piece.inherited else self._own).add(piece)
 
     def find_new(self, footprint: BaseGeometry) -> NewGround:
         """Find the parts of a footprint (EPSG:4326) that were not observed before."""
-        new_to_series = _subtract(footprint, self._own)
+        new_to_series = self._own.subtract_from(footprint)
         # both are the same object where the series continues no other; callers test identity
-        return NewGround(_subtract(new_to_series, self._inherited), new_to_series)
+        return NewGround(self._inherited.subtract_from(new_to_series), new_to_series)
 
 
-def _subtract(footprint: BaseGeometry, pieces: Sequence[GroundPiece]) -> BaseGeometry:
-    """Subtract pieces from a footprint; return the same object if none intersects it."""
-    if footprint.is_empty or not pieces:
-        return footprint
-    geometries = to_array([piece.geometry for piece in pieces])
-    near = np.flatnonzero(shapely.intersects(geometries, footprint))
-    rest = footprint
-    # largest first: usually nothing is left after it
-    for index in sorted(
-        near.tolist(), key=lambda one: (-pieces[one].geometry.area, pieces[one].observation_id)
-    ):
-        rest = apply_snapped(shapely.difference, rest, geometries[index])
-        if rest.is_empty:
+@dataclass(slots=True)
+class _Pieces:
+    """Disjoint pieces of ground."""
+
+    pieces: list[GroundPiece] = field(default_factory=list)
+    unions: list[tuple[UUID, BaseGeometry]] = field(default_factory=list)
+    """Of the pieces that were last subtracted at once: the observation of each, and the union up to it."""
+
+    def add(self, piece: GroundPiece) -> None:
+        shapely.prepare(piece.geometry)
+        self.pieces.append(piece)
+
+    def subtract_from(self, footprint: BaseGeometry) -> BaseGeometry:
+        """Subtract the pieces from a footprint; return the same object if none intersects it.
+
+        The largest pieces are subtracted at once, as footprints have long borders: usually nothing is left of a
+        footprint after them. The result depends on nothing but the footprint and the pieces that intersect it.
+        """
+        if footprint.is_empty or not self.pieces:
+            return footprint
+        every = to_array([piece.geometry for piece in self.pieces])
+        near = np.flatnonzero(shapely.intersects(every, footprint))
+        if not len(near):
+            return footprint
+        if shapely.covers(every[near], footprint).any():
             return Polygon()
-    return footprint if rest is footprint else _remove_hairlines(rest)
+        largest = sorted(
+            (self.pieces[index] for index in near.tolist()),
+            key=lambda one: (-one.geometry.area, one.observation_id),
+        )
+        union = self._unite(largest[:_MAX_UNITED])
+        rest = _remove_hairlines(apply_snapped(shapely.difference, footprint, union))
+        smaller = to_array([one.geometry for one in largest[_MAX_UNITED:]])
+        meeting = smaller[shapely.intersects(smaller, rest)]
+        for piece in meeting:
+            rest = clean(apply_snapped(shapely.difference, rest, piece))
+            if rest.is_empty:
+                return rest
+        return _remove_hairlines(rest) if len(meeting) else rest
+
+    def _unite(self, pieces: Sequence[GroundPiece]) -> BaseGeometry:
+        """Unite pieces one by one; the next footprints of a series mostly meet the same ones."""
+        known = zip(self.unions, pieces, strict=False)
+        del self.unions[sum(1 for _ in takewhile(lambda one: one[0][0] == one[1].observation_id, known)) :]
+        for piece in pieces[len(self.unions) :]:
+            union = piece.geometry
+            if self.unions:
+                union = apply_snapped(shapely.union, self.unions[-1][1], union)
+            self.unions.append((piece.observation_id, union))
+        return self.unions[-1][1]
 
 
 def _remove_hairlines(geometry: BaseGeometry) -> BaseGeometry:

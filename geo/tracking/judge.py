@@ -83,6 +83,7 @@ _EXPLAINING = {
 }
 
 RatesOf = Callable[[str], Rates]
+_Observed = tuple[Evidence | None, tuple[RegionView, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Judge:
     doubted: frozenset[tuple[UUID, ChangeKind]] = frozenset()
     holds: Holds = field(init=False)
     """What else may explain changes."""
+    _observed: dict[tuple[ChangeKind, UUID, datetime], _Observed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "holds", Holds(self.transition, self.shown, self.min_polygon_m2))
@@ -167,22 +169,39 @@ class Judge:
     # ---- new changes
 
     def _judge_new(self, change: Change) -> Judgement:
-        evidence = self.transition.find_evidence(change)
+        evidence, views = self._observe(change)
         scene_id, at = self.transition.step.scene_id, self.transition.acquired_at
         if evidence is None:
             start = self.past[-1].acquired_at if self.past else at
             return Judgement(
                 scene_id, change.track_id, change.kind, Belief(0.0), min(start, change.valid_at), at
             )
-        views = [
-            view
-            for view in (self._view(one, change, evidence) for one in self.past)
-            if _tells(change.kind, view)
-        ]
-        views.append(self._view(self.shown, change, evidence))
         evidence = self._add_older(change, self.holds.find(change, evidence), views)
-        judgement = self._judge(change, scene_id, evidence, tuple(views))
+        judgement = self._judge(change, scene_id, evidence, views)
         return self._refute(judgement) if self._is_explained(change, judgement) else judgement
+
+    def _observe(self, change: Change) -> _Observed:
+        """Find the evidence of a new change, and the views of its region; parts of one split or merger share both."""
+        key = (change.kind, self._get_first_track(change), change.valid_at)
+        if key not in self._observed:
+            evidence = self.transition.find_evidence(change)
+            views: list[RegionView] = []
+            if evidence is not None:
+                views = [self._view(one, change, evidence) for one in self.past]
+                views = [one for one in views if _tells(change.kind, one)]
+                views.append(self._view(self.shown, change, evidence))
+            self._observed[key] = evidence, tuple(views)
+        return self._observed[key]
+
+    def _get_first_track(self, change: Change) -> UUID:
+        """Return the track that stands for all parts of a split or merger; else the change's own."""
+        match change.kind:
+            case ChangeKind.SPLIT:
+                return self.transition.list_parts(change.track_id)[0]
+            case ChangeKind.MERGED:
+                return self.transition.get_keeper(change.track_id)
+            case _:
+                return change.track_id
 
     def _add_older(self, change: Change, evidence: Evidence, views: Sequence[RegionView]) -> Evidence:
         """Add the detections and counted misses of an object that disappeared that are older than all views."""
@@ -202,12 +221,7 @@ class Judge:
         """
         if change.kind not in _CONTINUING:
             return False
-        track_id = change.track_id
-        if change.kind in (ChangeKind.SPLIT, ChangeKind.MERGED):
-            find = (
-                self.transition.list_parts if change.kind is ChangeKind.SPLIT else self.transition.list_merged
-            )
-            track_id = find(track_id)[0]
+        track_id = self._get_first_track(change)
         kinds = {kind for kind in _CONTINUING[change.kind] if (track_id, kind) not in self.doubted}
         covered_before = change.kind in _TAKING
         old = [

@@ -21,7 +21,7 @@ from segwatch.geo.tracking.overlay import (
     measure,
     to_array,
 )
-from segwatch.geo.tracking.registration import UNCERTAIN, move
+from segwatch.geo.tracking.registration import UNCERTAIN, move_all
 from segwatch.geo.types.belief import Light, RegionView, Shift
 from segwatch.geo.types.tracking import ChangeKind, Detection, PastChange, PastObservation, TrackedObservation
 
@@ -82,8 +82,12 @@ class ShownGround:
     @classmethod
     def of_past(cls, past: PastObservation, light: Light | None) -> Self:
         """Move an earlier observation by its shift."""
-        detections = [replace(one, geometry=move(one.geometry, past.shift)) for one in past.detections]
-        footprint = move(past.footprint, past.shift)
+        footprint, *found = move_all(
+            [past.footprint, *(one.geometry for one in past.detections)], past.shift
+        ).tolist()
+        detections = [
+            replace(one, geometry=geometry) for one, geometry in zip(past.detections, found, strict=True)
+        ]
         is_registered = past.shift != UNCERTAIN
         return cls(past.id, past.acquired_at, footprint, detections, past.changes, is_registered, light)
 
@@ -91,6 +95,14 @@ class ShownGround:
     def of_observation(cls, one: TrackedObservation, shift: Shift, light: Light | None) -> Self:
         """Take an observation that has been moved by its shift already."""
         return cls(one.id, one.acquired_at, one.footprint, one.detections, (), shift != UNCERTAIN, light)
+
+    def become_past(self, changes: tuple[PastChange, ...], light: Light | None) -> Self:
+        """Return the observation as later ones see it, with what it raised; the indexed detections are shared."""
+        past = type(self)(
+            self.id, self.acquired_at, self.footprint, self._detections, changes, self._is_registered, light
+        )
+        past._layers = self._layers
+        return past
 
     def get_kinds(self, track_id: UUID) -> Set[ChangeKind]:
         """Return the kinds of change of a track that the observation raised."""

@@ -182,14 +182,14 @@ class _Pairing:
 
         Both are compared on ground that was observed before: what new ground adds to an object is no displacement.
         """
-        visible = shapely.intersection(self.objects, shapely.difference(self.windows, self.fresh))
+        visible = self._find_visible(np.zeros(2))
         old = shapely.centroid(visible)
         usable = np.flatnonzero(~shapely.is_empty(old))
         first, second = shapely.STRtree(shapely.centroid(self.detections)).query(
             old[usable], predicate="dwithin", distance=self.reach_m * 1.5
         )
         first = usable[first]
-        pieces = shapely.difference(self.detections[second], self.fresh[first])
+        pieces = self._erase_fresh(self.detections[second], first)
         before, after = shapely.area(visible[first]), shapely.area(pieces)
         alike = (np.abs(before - after) <= _ROUNDS[0] * before) & self.same_target[first, second]
         moves = _get_xy(old[first[alike]]) - _get_xy(shapely.centroid(pieces[alike]))
@@ -215,13 +215,12 @@ class _Pairing:
         compared : int
             Number of objects that overlap detections at all.
         """
-        windows = shapely.difference(_translate(self.windows, at), self.fresh)
-        visible = shapely.intersection(self.objects, windows)
+        visible = self._find_visible(at)
         moved = _translate(self.detections, at)
         first, second = shapely.STRtree(moved).query(visible, predicate="intersects")
         right = self.same_target[first, second]
         first, second = first[right], second[right]
-        pieces = shapely.difference(moved[second], self.fresh[first])
+        pieces = self._erase_fresh(moved[second], first)
         first, pieces = first[~shapely.is_empty(pieces)], pieces[~shapely.is_empty(pieces)]
         areas = shapely.area(pieces)
         found = np.bincount(first, areas, len(visible))
@@ -232,6 +231,22 @@ class _Pairing:
         alike = shown[np.abs(before - found[shown]) <= difference * before]
         residuals = _get_xy(shapely.centroid(visible[alike])) - middle[alike] / found[alike, None]
         return residuals, len(shown)
+
+    def _find_visible(self, at: Floats) -> Geometries:
+        """Return what the footprint moved by ``at`` shows, (O,), of the objects on ground observed before."""
+        windows = self._erase_fresh(_translate(self.windows, at), np.arange(len(self.windows)))
+        visible = self.objects.copy()
+        partly = ~shapely.covers(windows, self.objects)
+        visible[partly] = shapely.intersection(self.objects[partly], windows[partly])
+        return visible
+
+    def _erase_fresh(self, geometries: Geometries, around: NDArray[np.intp]) -> Geometries:
+        """Erase from N geometries the fresh ground around the objects ``around``, (N,)."""
+        fresh = self.fresh[around]
+        meets = np.flatnonzero(shapely.intersects(geometries, fresh))
+        rest = geometries.copy()
+        rest[meets] = shapely.difference(geometries[meets], fresh[meets])
+        return rest
 
 
 def _cut_window(
@@ -268,17 +283,22 @@ def move_observation(observation: TrackedObservation, shift: Shift) -> TrackedOb
     """Move an observation's footprint and detections."""
     if shift.is_zero:
         return observation
+    footprint, *found = move_all(
+        [observation.footprint, *(one.geometry for one in observation.detections)], shift
+    ).tolist()
+    detections = zip(observation.detections, found, strict=True)
     return replace(
         observation,
-        footprint=move(observation.footprint, shift),
-        detections=tuple(replace(one, geometry=move(one.geometry, shift)) for one in observation.detections),
+        footprint=footprint,
+        detections=tuple(replace(one, geometry=geometry) for one, geometry in detections),
     )
 
 
-def move(geometry: BaseGeometry, shift: Shift) -> BaseGeometry:
-    """Move an EPSG:4326 geometry; what lies on the antimeridian stays on it."""
-    if shift.is_zero or geometry.is_empty:
-        return geometry
+def move_all(geometries: Sequence[BaseGeometry], shift: Shift) -> Geometries:
+    """Move N EPSG:4326 geometries, (N,); what lies on the antimeridian stays on it."""
+    given = to_array(geometries)
+    if shift.is_zero:
+        return given
 
     def displace(coordinates: Floats) -> Floats:
         longitude, latitude = coordinates.T
@@ -292,8 +312,10 @@ def move(geometry: BaseGeometry, shift: Shift) -> BaseGeometry:
             axis=1,
         )
 
-    moved: BaseGeometry = shapely.transform(geometry, displace)
-    return moved if moved.is_valid else clean(moved)
+    moved: Geometries = shapely.transform(given, displace)
+    for index in np.flatnonzero(~shapely.is_valid(moved)):
+        moved[index] = clean(moved[index])
+    return moved
 
 
 def _measure_degrees(latitude: Floats) -> tuple[Floats, Floats]:

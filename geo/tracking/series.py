@@ -138,6 +138,8 @@ class _Series:
     references: dict[Cell, ReferenceChip]
     shown: dict[UUID, ShownGround] = field(default_factory=dict)
     """Past observations that were asked before, moved, by observation id."""
+    folded: dict[UUID, ShownGround] = field(default_factory=dict)
+    """Observations folded here that were not asked yet as past ones, likewise."""
 
     def fold(self, item: FoldInput) -> TrackingStep:
         """Fold the next observation and judge its step."""
@@ -245,7 +247,7 @@ class _Series:
         changes = [one for one in step.changes if not one.baseline]
         near_open = self._find_open(observation.footprint)
         light = measure_light(observation.chips, self.references)
-        shown = ShownGround.of_observation(observation, step.shift, light)
+        shown = self.folded[observation.id] = ShownGround.of_observation(observation, step.shift, light)
         judge = Judge(
             transition,
             shown,
@@ -295,7 +297,11 @@ class _Series:
 
     def _show(self, one: PastObservation) -> ShownGround:
         if one.id not in self.shown:
-            self.shown[one.id] = ShownGround.of_past(one, self._list_lights().get(one.id))
+            light = self._list_lights().get(one.id)
+            folded = self.folded.pop(one.id, None)
+            self.shown[one.id] = (
+                folded.become_past(one.changes, light) if folded else ShownGround.of_past(one, light)
+            )
         return self.shown[one.id]
 
     def _list_lights(self) -> dict[UUID, Light]:

@@ -19,7 +19,7 @@ from segwatch.db import health
 from segwatch.flows.cli.app import app
 from segwatch.flows.doctor.checks import check
 from segwatch.flows.doctor.facts import Facts
-from segwatch.geo.tracking.registration import move
+from segwatch.geo.tracking.registration import move_all
 from segwatch.geo.types.belief import Shift
 from segwatch.geo.types.chips import CELL_PX, Cell, Chip
 from segwatch.geo.types.tracking import ObservationResult
@@ -53,7 +53,7 @@ class Displaced(SceneContent):
     def result(self) -> ObservationResult:
         """As a perfect model would predict it."""
         by = Shift(self.east * PIXEL_M, self.north * PIXEL_M)
-        shown = SceneContent(tuple(move(one, by) for one in self.shapes), self.footprint).result()
+        shown = SceneContent(tuple(move_all(self.shapes, by)), self.footprint).result()
         return replace(shown, chips=tuple(self._chip(cell) for cell in self.visible))
 
     def _chip(self, cell: tuple[int, int]) -> Chip:
@@ -204,7 +204,7 @@ def test_other_ground_widens_the_tolerance(ledgers: Any) -> None:
 
     for kind, expected in ((Strange, False), (Displaced, True)):
         ledger = ledgers(min_change_m2=1.0, min_change_ratio=0.0001)
-        moved = tuple(move(lake, Shift(15.0, 0.0)) for lake in LAKES)
+        moved = tuple(move_all(LAKES, Shift(15.0, 0.0)))
         ledger.arrive([Displaced(LAKES), kind(moved)], [0, 1])
         assert bool(changes(ledger)) == expected
 

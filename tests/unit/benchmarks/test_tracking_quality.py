@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from segwatch.benchmarks import tracking_belief
 from segwatch.benchmarks import tracking_quality as quality
-from segwatch.benchmarks.tracking_belief import is_decidable
+from segwatch.benchmarks.tracking_belief import Told, is_decidable, pair
 from segwatch.benchmarks.tracking_rivals import (
     COME_AND_GO,
     KINDS,
@@ -27,8 +27,19 @@ from segwatch.benchmarks.tracking_rivals import (
     spacenet7,
 )
 from segwatch.benchmarks.tracking_scores import scot
-from segwatch.benchmarks.tracking_worlds import PERFECT, Noise, SceneView, TrueChange, World, look, make
-from segwatch.geo.types.tracking import ChangeKind
+from segwatch.benchmarks.tracking_worlds import (
+    PERFECT,
+    SERIES,
+    Noise,
+    SceneView,
+    TrueChange,
+    World,
+    look,
+    make,
+    time_of,
+)
+from segwatch.geo.types.belief import Belief
+from segwatch.geo.types.tracking import Change, ChangeKind, Judgement
 
 
 def masks(*spans: tuple[int, int]) -> NDArray[np.int32]:
@@ -156,6 +167,21 @@ def test_changes_are_paired_one_to_one() -> None:
     assert quality.changes_found(world, off, KINDS) == quality.Found(2, 3, 1)
     assert quality.changes_found(world, exact, COME_AND_GO) == quality.Found(1, 1, 1)
     assert quality.changes_found(world, [], KINDS).recall == 0.0
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_told_changes_the_one_dated_nearest_to_the_true_one_is_right(order: tuple[int, int]) -> None:
+    """The object grows in scene 3, told twice: in time, and again two scenes later from a doubtful interval."""
+    labels = masks((0, 5), (0, 5), (0, 5), (0, 9), (0, 9), (0, 9), (0, 9))
+    true = TrueChange(1, ChangeKind.GREW, 3)
+    told = []
+    for begin, dated in ((2, 3), (2, 5)):
+        at = time_of(dated)
+        change = Change(SERIES, ChangeKind.GREW, "object", at, 500.0, 900.0, None, None, 0.9)
+        judgement = Judgement(SERIES, SERIES, ChangeKind.GREW, Belief(0.5), time_of(begin), at)
+        told.append((Told(change, dated, labels[dated] > 0, ((dated, judgement),)), judgement))
+    right = pair(World(labels, (true,), False), [true], [told[index] for index in order])
+    assert [order[row] for row in right] == [0]
 
 
 def test_delays_count_scenes_in_which_it_could_be_seen() -> None:

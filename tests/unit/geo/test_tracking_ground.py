@@ -308,6 +308,27 @@ def test_pieces_are_disjoint_and_cover_the_observed_area(views: list[frozenset[i
     assert seen.find_new(ground(cells(frozenset().union(*views)))).new_to_series.is_empty
 
 
+def test_new_ground_depends_on_nothing_but_the_pieces_that_meet_the_footprint() -> None:
+    """Twelve strips seen in turn; the last footprint shows them all and 20 m on each side."""
+    strips = [
+        GroundPiece(UUID(int=number), ground(box(150 * number, -900 + number, 150 * (number + 1), 900)))
+        for number in range(12)
+    ]
+    far = GroundPiece(UUID(int=99), ground(box(-5000, -2000, -3000, 2000)))
+    footprint = box(-20, -500, 1820, 500)
+    found = [
+        ObservedGround(pieces).find_new(ground(footprint)).new_to_series
+        for pieces in (strips, [far, *strips[::-1]], [*strips[6:], *strips[:6]])
+    ]
+    sides = metres(found[0])
+    assert sides.symmetric_difference(footprint.difference(box(0, -500, 1800, 500))).area < 1
+    assert all(one.equals_exact(found[0], 0) for one in found)
+    # what an observation asked before has no influence
+    seen = ObservedGround(strips)
+    assert not seen.find_new(ground(box(1000, -500, 1900, 500))).new_to_series.is_empty
+    assert seen.find_new(ground(footprint)).new_to_series.equals_exact(found[0], 0)
+
+
 def test_a_continued_series_inherits_observed_ground() -> None:
     """The model before observed west and middle; what the new one first detects there is not reported."""
     middle = box(-2000, -2000, 1000, 2000)

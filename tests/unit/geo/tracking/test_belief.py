@@ -18,7 +18,7 @@ from segwatch.benchmarks.tracking_worlds import ORIGIN, PERFECT, SERIES, Noise, 
 from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.belief_model import Chain, Rates, judge_existence, smooth_turn
 from segwatch.geo.tracking.judge import to_past_changes
-from segwatch.geo.tracking.registration import UNCERTAIN, estimate_shift, move, move_observation
+from segwatch.geo.tracking.registration import UNCERTAIN, estimate_shift, move_all, move_observation
 from segwatch.geo.tracking.series import FoldInput, fold_series
 from segwatch.geo.types.belief import (
     MAX_PAST,
@@ -163,9 +163,9 @@ def test_a_shift_moves_footprint_and_detections_and_stops_at_the_antimeridian() 
     assert moved.footprint.bounds == pytest.approx(to_degrees(box(-990, -1020, 1010, 980)).bounds, abs=2e-6)
     assert moved.detections[0].area_m2 == one.detections[0].area_m2
     split = MultiPolygon([box(179.9, 0, 180, 1), box(-180, 0, -179.9, 1)])
-    assert move(split, shift).bounds[::2] == (-180, 180)
-    assert move(Polygon(), shift).is_empty
-    assert move(LAKE, Shift()) is LAKE
+    assert move_all([split], shift)[0].bounds[::2] == (-180, 180)
+    assert move_all([Polygon()], shift)[0].is_empty
+    assert move_all([LAKE], Shift())[0] is LAKE
 
 
 def test_outlines_that_do_not_agree_tell_nothing_about_shapes() -> None:
