@@ -5,7 +5,7 @@
 | imagery | imagery tiles, read from hosts that may not respond |
 | tiles | vector tiles of the map |
 | features | OGC API: features and tiles of a view |
-| heavy | OGC API with filters, sorting, long pages or deep offsets |
+| heavy | OGC API with filters, sorting, long pages or deep offsets; downloads |
 | api | JSON API, STAC API, and alert feeds |
 | writes | reviews, marks and events |
 | pages | static files and everything else that needs no database |
@@ -64,9 +64,12 @@ def choose_pool(scope: Scope) -> str:
         return "api"  # a search by POST writes nothing
     if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
         return "writes"
+    if path.startswith("/api/watches/") and path.endswith("/download"):
+        return "heavy"
     for prefix, name in (
         ("/imagery/", "imagery"),
         ("/api/tiles/", "tiles"),
+        ("/api/compare/", "tiles"),
         ("/api/", "api"),
         ("/feeds/", "api"),
     ):
