@@ -93,14 +93,11 @@ class Outlines:
     """Number of objects, also those beyond the limit."""
 
 
-def list_outlines(
-    conn: Connection, watch: str, at: datetime, area: BaseGeometry, limit: int
-) -> Outlines:
+def list_outlines(conn: Connection, watch: str, at: datetime, area: BaseGeometry, limit: int) -> Outlines:
     """List the objects of a watch that were in an area (EPSG:4326) at a time, the largest first."""
     rows = fetch_rows(conn, _OUTLINES, watch=watch, at=at, area=to_ewkb(area), limit=limit)
     objects = tuple(
-        Outline(row["target"], row["status"], float(row["area_m2"]), from_ewkb(row["geom"]))
-        for row in rows
+        Outline(row["target"], row["status"], float(row["area_m2"]), from_ewkb(row["geom"])) for row in rows
     )
     return Outlines(objects, rows[0]["of_all"] if rows else 0)
 

@@ -116,7 +116,9 @@ def report(
                 target.write_bytes(write(engine, rendered, form))
                 written.append(str(target))
     if as_json:
-        print_json({"watch": watch, "title": rendered.page.title, "known": rendered.page.known, "files": written})
+        print_json(
+            {"watch": watch, "title": rendered.page.title, "known": rendered.page.known, "files": written}
+        )
         return
     out.print(rendered.page.title, markup=False)
     out.print(rendered.page.known, markup=False)

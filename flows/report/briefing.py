@@ -16,7 +16,7 @@ from segwatch.db.errors import describe_error
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.report import exposure, ground, places
-from segwatch.flows.report.exposure import Count, ExposureRefused, Layers
+from segwatch.flows.report.exposure import NO_LAYERS, Count, ExposureRefused, Layers
 from segwatch.flows.report.figures import Figures, estimate_extent, estimate_gains
 from segwatch.flows.report.ground import Changed
 from segwatch.flows.report.happening import Happening, find_happening
@@ -50,7 +50,7 @@ class Request:
     """The time to report on; None = now."""
     title: str = ""
     """Empty = event, place and time."""
-    layers: Layers = Layers()
+    layers: Layers = NO_LAYERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,9 @@ def move(shapes: Sequence[Shape], x: float, y: float) -> list[Shape]:
 def _move(shape: Shape, x: float, y: float) -> Shape:
     if isinstance(shape, Label | Raster):
         return replace(shape, x=shape.x + x, y=shape.y + y)
-    return replace(shape, geometry=shapely.transform(shape.geometry, lambda coords: coords + [x, y]))
+    return replace(
+        shape, geometry=shapely.transform(shape.geometry, lambda coords: coords + np.array([x, y]))
+    )
 
 
 def write_svg(drawing: Drawing) -> str:
@@ -136,7 +138,7 @@ def write_svg(drawing: Drawing) -> str:
     size = f"{drawing.width:g} {drawing.height:g}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" width="{drawing.width:g}mm" '
-        f'height="{drawing.height:g}mm" font-family="\'DejaVu Sans\', \'Noto Sans\', Arial, sans-serif">',
+        f"height=\"{drawing.height:g}mm\" font-family=\"'DejaVu Sans', 'Noto Sans', Arial, sans-serif\">",
         f"<title>{escape(drawing.words)}</title>",
         *(text for shape in drawing.shapes for text in _write_shape(shape)),
         "</svg>",
@@ -158,7 +160,9 @@ def _write_shape(shape: Shape) -> Iterator[str]:
         if path:
             yield f'<path d="{path}" fill="none"{_write_pen(shape.pen)}/>'
     else:
-        rings = [ring for part in extract_polygons(shape.geometry) for ring in (part.exterior, *part.interiors)]
+        rings = [
+            ring for part in extract_polygons(shape.geometry) for ring in (part.exterior, *part.interiors)
+        ]
         path = _write_path([np.asarray(ring.coords) for ring in rings], close=True)
         fill = "none" if shape.fill is None else _write_colour(shape.fill)
         if path:
@@ -200,7 +204,9 @@ def _write_pen(pen: Pen | None) -> str:
     if pen is None:
         return ""
     dashes = f' stroke-dasharray="{" ".join(f"{one:g}" for one in pen.dashes)}"' if pen.dashes else ""
-    return f' stroke="{_write_colour(pen.colour)}" stroke-width="{pen.width:g}" stroke-linejoin="round"{dashes}'
+    return (
+        f' stroke="{_write_colour(pen.colour)}" stroke-width="{pen.width:g}" stroke-linejoin="round"{dashes}'
+    )
 
 
 def _write_colour(colour: Colour) -> str:

@@ -74,6 +74,9 @@ class Layers:
     roads: Path | None = None
 
 
+NO_LAYERS = Layers()
+
+
 def count_people(ground: Ground, path: Path) -> Count:
     """Sum up a raster of people per pixel; a pixel counts by its share of each kind of ground.
 
@@ -86,7 +89,9 @@ def count_people(ground: Ground, path: Path) -> Count:
     try:
         with rasterio.open(path) as raster:
             if raster.crs is None:
-                raise ExposureRefused(f"{path.name} has no coordinate reference system; assign one with gdal_edit.py")
+                raise ExposureRefused(
+                    f"{path.name} has no coordinate reference system; assign one with gdal_edit.py"
+                )
             crs = CRS.from_user_input(raster.crs)
             own = [_project(one, crs) for one in parts]
             sums = _sum_pixels(raster, own, path.name)
@@ -142,7 +147,9 @@ def count_buildings(ground: Ground, path: Path) -> Count:
     ExposureRefused
         The file cannot be read, has no CRS, or has too many features in the area.
     """
-    affected, unaffected, unseen = (_prepare(one) for one in (ground.affected, ground.unaffected, ground.unseen))
+    affected, unaffected, unseen = (
+        _prepare(one) for one in (ground.affected, ground.unaffected, ground.unseen)
+    )
     counts = [0, 0, 0]
     for shapes in _read_features(ground, path):
         points = shapely.point_on_surface(shapes)
@@ -203,7 +210,9 @@ def _read_features(ground: Ground, path: Path) -> Iterator[NDArray[Any]]:
 
 def _to_lonlat(read: gpd.GeoDataFrame, path: Path) -> NDArray[Any]:
     if read.crs is None:
-        raise ExposureRefused(f"{path.name} has no coordinate reference system; assign one with ogr2ogr -a_srs")
+        raise ExposureRefused(
+            f"{path.name} has no coordinate reference system; assign one with ogr2ogr -a_srs"
+        )
     shapes = np.asarray(read.geometry.to_crs(LONLAT).values, dtype=object)
     shapes = shapes[[one is not None and not one.is_empty for one in shapes]]
     broken = ~shapely.is_valid(shapes)

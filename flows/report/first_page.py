@@ -75,7 +75,7 @@ def write_first_page(briefing: Briefing, language: Language) -> FirstPage:
         live=briefing.live_url or language.say("live.none"),
         version=language.say(
             "version", version=write_version(briefing.situation.written_at), software=version("segwatch"),
-            when=language.write_moment(briefing.situation.written_at),
+            when=language.write_moment(briefing.situation.written_at), watch=briefing.request.watch,
         ),
         notes=(*(write_note(one, language) for one in briefing.notes), language.say("preliminary")),
     )  # fmt: skip
@@ -161,13 +161,26 @@ def _write_known(briefing: Briefing, language: Language) -> str:
         "before": language.write_moment(period.before),
         "targets": _list_targets(briefing, language),
         "extent": language.write_area(extent),
-        "difference": language.write_area(abs(difference), like=max(abs(difference), 1)),
+        "difference": _write_difference(abs(difference), extent, language),
         "seen": language.write_percent(1 - briefing.unseen_share),
         "sure": _write_sure(briefing, language),
     }
-    kind = "first" if period.is_single else "more" if difference > 0.5 else "less" if difference < -0.5 else "same"
+    kind = (
+        "first"
+        if period.is_single
+        else "more"
+        if difference > 0.5
+        else "less"
+        if difference < -0.5
+        else "same"
+    )
     text = language.say(f"known.{kind}", **values)
     return _capitalize(text)
+
+
+def _write_difference(difference: float, extent: float, language: Language) -> str:
+    """Write a difference in the unit of the extent, unless little would be left of it."""
+    return language.write_area(difference, like=extent if difference > extent / 100 else difference)
 
 
 def _write_sure(briefing: Briefing, language: Language) -> str:
@@ -228,7 +241,9 @@ def _write_gains(briefing: Briefing, language: Language) -> Tile:
         language.say(gains.reason)
         if gains.low is None or gains.high is None
         else language.say(
-            "interval.changes", low=language.write_number(gains.low, 1), high=language.write_number(gains.high, 1)
+            "interval.changes",
+            low=language.write_number(gains.low, 1),
+            high=language.write_number(gains.high, 1),
         )
     )
     return Tile(language.write_number(figures.gained), "", language.say("figure.gained"), detail, interval)
@@ -273,8 +288,14 @@ def _write_unseen(briefing: Briefing, language: Language) -> Iterator[str]:
             "area": language.write_area(share * briefing.area_m2),
             "before": language.write_moment(period.before),
         }
-        key = "unseen.all" if share * briefing.area_m2 < 1 else "unseen.one" if period.is_single else "unseen.share"
-        yield language.say(key, **values)
+        key = (
+            "unseen.all"
+            if share * briefing.area_m2 < 1
+            else "unseen.one"
+            if period.is_single
+            else "unseen.share"
+        )
+        yield _capitalize(language.say(key, **values))
     counts = [language.say(f"state.{state}", n=n) for state, n in briefing.scene_states.items()]
     if counts and period is not None and not period.is_single:
         before = language.write_moment(period.before)
@@ -310,7 +331,7 @@ def _write_sources(briefing: Briefing, language: Language) -> Iterator[str]:
     situation = briefing.situation
     items = sum(len(row["item_hrefs"]) for row in situation.observed)
     words = shorten(to_one_line(situation.attribution), _MAX_INSTRUCTION)
-    yield language.say("sources.imagery", words=words or language.say("accuracy.unknown"))
+    yield language.say("sources.imagery", words=words.rstrip(".") or language.say("sources.unstated"))
     yield language.say("sources.items", count=items, scenes=len(situation.observed))
     for one in briefing.counts:
         name = to_one_line(one.source, 80)
@@ -324,7 +345,7 @@ def _write_model(briefing: Briefing, language: Language) -> Iterator[str]:
     situation = briefing.situation
     yield language.say(
         "model.line", model=to_one_line(situation.model or "", 80) or language.say("model.none"),
-        instruction=to_one_line(situation.instruction, _MAX_INSTRUCTION),
+        instruction=to_one_line(situation.instruction, _MAX_INSTRUCTION).rstrip("."),
     )  # fmt: skip
     accuracy = situation.accuracy
     if not _is_assessed(briefing) or accuracy.drawn_at is None:

@@ -63,7 +63,9 @@ class Frame:
 
     def to_page(self, coords: NDArray[np.float64]) -> NDArray[np.float64]:
         """Convert (N, 2) metres in ``crs`` to millimetres on the page."""
-        return np.column_stack([(coords[:, 0] - self.left) * self.scale, (self.top - coords[:, 1]) * self.scale])
+        return np.column_stack(
+            [(coords[:, 0] - self.left) * self.scale, (self.top - coords[:, 1]) * self.scale]
+        )
 
 
 def fit_frame(area: BaseGeometry, width: float, height: float) -> Frame:
@@ -77,16 +79,25 @@ def fit_frame(area: BaseGeometry, width: float, height: float) -> Frame:
 
 
 def draw_furniture(frame: Frame, language: Language) -> list[Shape]:
-    """Draw graticule with coordinates, scale bar and north arrow, and the frame's line."""
-    shapes: list[Shape] = list(_draw_graticule(frame, language))
+    """Draw the graticule's coordinates, scale bar and north arrow, and the frame's line: what lies above the map."""
+    shapes: list[Shape] = [one for one in _draw_graticule(frame, language) if isinstance(one, Label)]
     shapes += _draw_scale_bar(frame, language)
     shapes += _draw_north(frame, language.say("north"))
     return [*shapes, Area(make_box(0, 0, frame.width, frame.height), pen=Pen(INK, 0.3))]
 
 
+def draw_graticule(frame: Frame, language: Language) -> list[Shape]:
+    """Draw the lines of the graticule: they lie below the map's objects."""
+    return [one for one in _draw_graticule(frame, language) if isinstance(one, Line)]
+
+
 def _draw_graticule(frame: Frame, language: Language) -> Iterator[Shape]:
     to_lonlat = get_transformer(frame.crs, LONLAT)
-    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0.5, 0), (0.5, 1)]) * [frame.width, frame.height] / frame.scale
+    corners = (
+        np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0.5, 0), (0.5, 1)])
+        * [frame.width, frame.height]
+        / frame.scale
+    )
     lon, lat = to_lonlat.transform(frame.left + corners[:, 0], frame.top - corners[:, 1])
     middle = float(np.median(lon))
     lon = (lon - middle + 180) % 360 - 180 + middle  # continuous across the antimeridian
@@ -100,7 +111,7 @@ def _draw_graticule(frame: Frame, language: Language) -> Iterator[Shape]:
         shown = (value + 180) % 360 - 180
         text = f"{language.write_number(abs(shown), digits)}° {east if shown >= 0 else west}"
         at = _cross(line, frame.height - 1.0)
-        if at is not None and 8 < at < frame.width - 26:
+        if at is not None and 8 < at < frame.width - 38:
             yield Label(at, frame.height - 1.0, text, 1.9, "middle", halo=True)
     for value in _multiples(lat.min(), lat.max(), step):
         line = _project(frame, [(one, value) for one in np.linspace(lon.min(), lon.max(), 16)])

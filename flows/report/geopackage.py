@@ -39,7 +39,9 @@ def _write_unseen(briefing: Briefing, target: Path) -> None:
     table = pa.table(
         {
             "watch": pa.array([briefing.request.watch] * len(parts), pa.string()),
-            "since": pa.array([briefing.period.before if briefing.period else None] * len(parts), pa.timestamp("us", "UTC")),
+            "since": pa.array(
+                [briefing.period.before if briefing.period else None] * len(parts), pa.timestamp("us", "UTC")
+            ),
             "until": pa.array([briefing.moment] * len(parts), pa.timestamp("us", "UTC")),
             "area_m2": pa.array([compute_area_m2(one) for one in parts], pa.float64()),
             "geometry": pa.array([shapely.to_wkb(shapely.MultiPolygon([one])) for one in parts], pa.binary()),

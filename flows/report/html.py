@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 from segwatch.db.errors import describe_error
@@ -10,11 +9,12 @@ from segwatch.flows.report.briefing import Briefing, write_version
 from segwatch.flows.report.drawing import Drawing, write_svg
 from segwatch.flows.report.first_page import FirstPage, write_first_page, write_note
 from segwatch.flows.report.language import Language, load_language
-from segwatch.flows.report.maps import Maps, draw_maps
+from segwatch.flows.report.maps import MAP_HEIGHTS_MM, Maps, draw_maps, draw_qr
 from segwatch.flows.report.templates import render_template, to_data_url
 
 #: Items of a scene that the page lists: all of them on screens, some on paper.
 _ALL_ITEMS = 10_000
+_CODE_MM = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Rendered:
     """Why there are no maps; empty = there are."""
 
 
-def render(briefing: Briefing, code: str = "en") -> Rendered:
+def render(briefing: Briefing, code: str = "en", *, map_height: float = MAP_HEIGHTS_MM[0]) -> Rendered:
     """Write the words and draw the maps of a briefing in a language; maps that fail say why."""
     language = load_language(code)
     page = write_first_page(briefing, language)
     try:
-        return Rendered(briefing, language, page, draw_maps(briefing, language), "")
+        return Rendered(briefing, language, page, draw_maps(briefing, language, map_height), "")
     except Exception as error:  # whatever a geometry or picture does to a map, the figures must get out
         reason = language.say("map.failed", reason=describe_error(error))
         return Rendered(briefing, language, page, None, reason)
@@ -56,6 +56,7 @@ def render_html(rendered: Rendered, *, items: int = _ALL_ITEMS) -> str:
     """Render the page; ``items`` limits the links of one scene, with a count of the others."""
     briefing, language, page = rendered.briefing, rendered.language, rendered.page
     footer = f"{page.product} · {page.title} · {write_version(briefing.situation.written_at)}"
+    code = draw_live_code(rendered)
     filters = {
         "say": language.say,
         "moment": language.write_moment,
@@ -65,7 +66,7 @@ def render_html(rendered: Rendered, *, items: int = _ALL_ITEMS) -> str:
     return render_template(
         "briefing.html.j2", filters, l=language, p=page, s=briefing.situation, maps=list_figures(rendered),
         strip=_make_strip(rendered), number=write_version(briefing.situation.written_at), footer=footer, items=items,
-        live=briefing.live_url, qr=_draw_qr(briefing.live_url),
+        live=briefing.live_url, qr=to_data_url(write_svg(code)) if code else "",
         extents=briefing.extent.moments if briefing.extent else (),
     )  # fmt: skip
 
@@ -75,7 +76,11 @@ def list_figures(rendered: Rendered) -> list[Figure]:
     if rendered.maps is None:
         return [Figure("", "", rendered.problem, "")]
     language, maps = rendered.language, rendered.maps
-    scale = "" if maps.denominator is None else language.say("map.scale", number=language.write_number(maps.denominator))
+    scale = (
+        ""
+        if maps.denominator is None
+        else language.say("map.scale", number=language.write_number(maps.denominator))
+    )
     compared = maps.before is not None
     pairs = [
         (maps.before, rendered.briefing.before, "map.before"),
@@ -90,7 +95,10 @@ def list_figures(rendered: Rendered) -> list[Figure]:
 
 def _make_figure(drawing: Drawing, language: Language, title: str, scale: str) -> Figure:
     notes = [f"{scale}."] if scale else []
-    notes += [text if text.endswith(".") else f"{text}." for text in (write_note(one, language) for one in drawing.notes)]
+    notes += [
+        text if text.endswith(".") else f"{text}."
+        for text in (write_note(one, language) for one in drawing.notes)
+    ]
     return Figure(f"{title}.", drawing.words, " ".join(notes), to_data_url(write_svg(drawing)))
 
 
@@ -101,11 +109,7 @@ def _make_strip(rendered: Rendered) -> Figure:
     return Figure("", strip.words, "", to_data_url(write_svg(strip)))
 
 
-def _draw_qr(url: str) -> str:
-    if not url:
-        return ""
-    import segno
-
-    file = io.BytesIO()
-    segno.make(url, error="m", micro=False).save(file, kind="svg", border=2, xmldecl=False)
-    return to_data_url(file.getvalue().decode())
+def draw_live_code(rendered: Rendered) -> Drawing | None:
+    """Draw the QR code of the live view; None where there is no address."""
+    url = rendered.briefing.live_url
+    return draw_qr(url, rendered.language.say("live.words", url=url), _CODE_MM) if url else None

@@ -59,7 +59,14 @@ def fit_background(background: Background, frame: Frame) -> bytes:
         dst_crs=frame.crs.to_wkt(), resampling=Resampling.bilinear, init_dest_nodata=False,
     )  # fmt: skip
     rgb = np.where(moved[3] > 127, moved[:3], 255).astype(np.uint8)
-    made = {"driver": "JPEG", "height": height, "width": width, "count": 3, "dtype": "uint8", "QUALITY": _QUALITY}
+    made = {
+        "driver": "JPEG",
+        "height": height,
+        "width": width,
+        "count": 3,
+        "dtype": "uint8",
+        "QUALITY": _QUALITY,
+    }
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile(ext=".jpg") as memory:
         with memory.open(transform=Affine.translation(0, 1), **made) as file:
             file.write(rgb)

@@ -65,12 +65,15 @@ class Language:
     def write_day(self, at: datetime) -> str:
         """Write a date, UTC."""
         at = at.astimezone(UTC)
-        return self.say("format.day", day=at.day, month=self.messages["months"][at.month - 1], year=at.year)
+        key = "format.day.first" if at.day == 1 else "format.day"
+        return self.say(key, day=at.day, month=self.messages["months"][at.month - 1], year=at.year)
 
     def write_moment(self, at: datetime) -> str:
         """Write a time in UTC to the minute."""
         at = at.astimezone(UTC)
-        return self.say("format.moment", day=self.write_day(at), hour=f"{at.hour:02d}", minute=f"{at.minute:02d}")
+        return self.say(
+            "format.moment", day=self.write_day(at), hour=f"{at.hour:02d}", minute=f"{at.minute:02d}"
+        )
 
     def write_list(self, words: list[str]) -> str:
         """Join words by commas, the last one by *and*."""

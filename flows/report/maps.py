@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import shapely
 from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 
@@ -26,7 +28,7 @@ from segwatch.flows.report.drawing import (
     make_box,
     move,
 )
-from segwatch.flows.report.frame import Frame, draw_furniture, fit_frame
+from segwatch.flows.report.frame import Frame, draw_furniture, draw_graticule, fit_frame
 from segwatch.flows.report.imagery import fit_background
 from segwatch.flows.report.language import Language
 from segwatch.flows.report.locator import draw_locator
@@ -46,9 +48,11 @@ _LOST = Pen((0, 0, 0), 0.3, (2.2, 0.6, 0.4, 0.6))
 _DOT_MM2, _DOT_MM = 0.25, 0.45
 _OLD, _NEW = 0.28, 0.72
 
-MAP_MM = (91.0, 84.0)
-STRIP_MM = (186.0, 34.0)
-_LOCATOR_MM = 46.0
+_MAP_WIDTH_MM = 91.0
+MAP_HEIGHTS_MM = (82.0, 70.0, 58.0, 46.0)
+"""Heights of the maps, the first that leaves room for the rest of the page is taken."""
+STRIP_MM = (186.0, 30.0)
+_LOCATOR_MM = 44.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,9 @@ class Maps:
     """Number N of the map scale 1 : N; None = there are no maps."""
 
 
-def draw_maps(briefing: Briefing, language: Language) -> Maps:
-    """Draw the maps of a briefing in one language."""
-    width, height = MAP_MM
-    frame = fit_frame(briefing.area, width if briefing.before else STRIP_MM[0], height)
+def draw_maps(briefing: Briefing, language: Language, height: float = MAP_HEIGHTS_MM[0]) -> Maps:
+    """Draw the maps of a briefing in one language, so many millimetres high."""
+    frame = fit_frame(briefing.area, _MAP_WIDTH_MM if briefing.before else STRIP_MM[0], height)
     before = after = None
     if briefing.before is not None:
         before = _draw_view(briefing, briefing.before, frame, language, "map.before")
@@ -74,6 +77,19 @@ def draw_maps(briefing: Briefing, language: Language) -> Maps:
         title = "map.after" if briefing.before else "map.only"
         after = _draw_view(briefing, briefing.after, frame, language, title)
     return Maps(before, after, _draw_strip(briefing, language), frame.denominator if after else None)
+
+
+def draw_qr(url: str, words: str, side: float) -> Drawing:
+    """Draw an address as a QR code that cameras read; ``side`` in millimetres, with its quiet zone."""
+    import segno
+
+    matrix = segno.make(url, error="m", micro=False).matrix_iter(border=4)
+    dark = [(x, y) for y, row in enumerate(matrix) for x, one in enumerate(row) if one]
+    size = 1 + max(max(place) for place in dark) + 4
+    step = side / size
+    squares = shapely.box(*(np.array(dark).T * step), *((np.array(dark).T + 1) * step))
+    code = Area(shapely.union_all(squares, grid_size=step / 100), (0, 0, 0))
+    return Drawing(side, side, (Area(make_box(0, 0, side, side), WHITE), code), words)
 
 
 def list_targets(briefing: Briefing) -> list[str]:
@@ -94,14 +110,19 @@ def _draw_view(briefing: Briefing, view: View, frame: Frame, language: Language,
     if view.background is not None:
         shapes.append(Raster(0, 0, frame.width, frame.height, fit_background(view.background, frame)))
         # pale imagery: thin outlines of any colour stand out
-        shapes.append(Area(make_box(0, 0, frame.width, frame.height), WHITE, 0.3))
+        shapes.append(Area(make_box(0, 0, frame.width, frame.height), WHITE, 0.4))
         notes.append(("map.imagery", {"when": view.background.acquired_at}))
     else:
         notes.append((view.no_background, {}))
+    shapes += draw_graticule(frame, language)
     unseen = frame.place(view.unseen)
     is_after = view is briefing.after and briefing.before is not None
     shapes += _draw_objects(briefing, view, frame, is_after=is_after)
-    shapes += [Line(hatch(unseen), Pen(WHITE, 0.45)), Line(hatch(unseen), _HATCH), Area(unseen, pen=Pen(INK, 0.2))]
+    shapes += [
+        Line(hatch(unseen), Pen(WHITE, 0.45)),
+        Line(hatch(unseen), _HATCH),
+        Area(unseen, pen=Pen(INK, 0.2)),
+    ]
     shapes.append(Area(frame.place(briefing.area), pen=Pen(INK, 0.5, (3, 1, 0.6, 1))))
     shapes += draw_furniture(frame, language)
     name = language.say(title, when=language.write_moment(view.at))
@@ -182,7 +203,9 @@ def _list_entries(briefing: Briefing, language: Language) -> Iterator[tuple[Sequ
         else:
             yield [Area(sample, colour, _OLD)], name
     colour = TARGET_COLOURS[0] if len(targets) == 1 else FAINT
-    statuses = {one.status for view in (briefing.before, briefing.after) if view for one in view.outlines.objects}
+    statuses = {
+        one.status for view in (briefing.before, briefing.after) if view for one in view.outlines.objects
+    }
     for status in ("confirmed", "provisional", "refuted"):
         if status != "refuted" or status in statuses:
             pen = Pen(colour, *_PENS[status])

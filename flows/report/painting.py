@@ -55,13 +55,13 @@ class Painter:
         """Measure the width of a text in millimetres."""
         return float(_load_font(round(size * self._scale), bold).getlength(text)) / self._scale
 
-    def write_png(self) -> bytes:
-        """Write the picture as PNG."""
+    def write_png(self, height: float) -> bytes:
+        """Write the uppermost millimetres of the picture as PNG."""
         from PIL import Image
 
-        small = self._image.resize(
-            (self._size[0] // _FINER, self._size[1] // _FINER), Image.Resampling.LANCZOS
-        )
+        rows = min(self._size[1], round(height * self._scale))
+        whole = self._image.crop((0, 0, self._size[0], rows))
+        small = whole.resize((self._size[0] // _FINER, rows // _FINER), Image.Resampling.LANCZOS)
         file = io.BytesIO()
         # a map has few colours, and half of the bytes go with the rest
         small.save(file, "PNG", optimize=True)
@@ -86,16 +86,19 @@ class Painter:
     def _fill(self, polygons: list[Any], area: Area, x: float, y: float) -> None:
         from PIL import Image, ImageDraw
 
-        bounds = np.array([one.bounds for one in polygons])
-        west, north = np.floor((bounds[:, :2].min(0) + [x, y]) * self._scale).astype(int)
-        east, south = np.ceil((bounds[:, 2:].max(0) + [x, y]) * self._scale).astype(int) + 1
+        bounds, place = np.array([one.bounds for one in polygons]), np.array([x, y])
+        west, north = np.floor((bounds[:, :2].min(0) + place) * self._scale).astype(int)
+        east, south = np.ceil((bounds[:, 2:].max(0) + place) * self._scale).astype(int) + 1
         mask = Image.new("L", (int(max(1, east - west)), int(max(1, south - north))), 0)
         pen = ImageDraw.Draw(mask)
-        for one in polygons:
+        # large ones first: a hole is painted before what lies in it
+        for one in sorted(polygons, key=lambda one: -one.envelope.area):
             rings = [one.exterior, *one.interiors]
             for number, ring in enumerate(rings):
                 points = self._to_pixels(np.asarray(ring.coords), x, y) - [west, north]
-                pen.polygon([tuple(point) for point in points], fill=round(255 * area.opacity) if number == 0 else 0)
+                pen.polygon(
+                    [tuple(point) for point in points], fill=round(255 * area.opacity) if number == 0 else 0
+                )
         self._image.paste(area.fill or WHITE, (int(west), int(north)), mask)
 
     def _paint_line(self, line: NDArray[np.float64], pen: Pen, x: float, y: float) -> None:
@@ -109,7 +112,9 @@ class Painter:
 
         font = _load_font(round(label.size * self._scale), label.bold)
         place = ((label.x + x) * self._scale, (label.y + y) * self._scale)
-        rim = {"stroke_width": round(label.size * self._scale / 8), "stroke_fill": WHITE} if label.halo else {}
+        rim = (
+            {"stroke_width": round(label.size * self._scale / 8), "stroke_fill": WHITE} if label.halo else {}
+        )
         if not label.turned:
             self._draw.text(place, label.text, label.colour, font, _ANCHORS[label.anchor], **rim)  # type: ignore[arg-type]
             return
@@ -118,12 +123,10 @@ class Painter:
         mask = Image.new("L", size, 0)
         ImageDraw.Draw(mask).text((4 - left, 4 - top), label.text, 255, font, _ANCHORS[label.anchor])
         turned = mask.rotate(90, expand=True)
-        self._image.paste(
-            label.colour, (round(place[0] + top - 4), round(place[1] - right - 4)), turned
-        )
+        self._image.paste(label.colour, (round(place[0] + top - 4), round(place[1] - right - 4)), turned)
 
     def _to_pixels(self, line: NDArray[np.float64], x: float, y: float) -> NDArray[np.float64]:
-        moved: NDArray[np.float64] = (line[:, :2] + [x, y]) * self._scale
+        moved: NDArray[np.float64] = (line[:, :2] + np.array([x, y])) * self._scale
         return moved
 
 

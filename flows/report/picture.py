@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from segwatch.flows.report.briefing import write_version
 from segwatch.flows.report.drawing import FAINT, INK, WHITE, Area, Drawing, Label, Pen, Shape, make_box
-from segwatch.flows.report.html import Rendered, list_figures
+from segwatch.flows.report.html import Rendered, draw_live_code, list_figures
 from segwatch.flows.report.painting import Painter
 
-#: A4.
-_WIDTH, _HEIGHT = 210.0, 297.0
+#: Width of A4, and room for more than fits on one sheet.
+_WIDTH, _HEIGHT = 210.0, 420.0
 _MARGIN = 12.0
 _DOTS_PER_MM = 6.0
 _LINE = 1.32
@@ -31,7 +32,8 @@ class _Page:
     def wrap(self, text: str, size: float, width: float, *, bold: bool = False) -> list[str]:
         """Break a text into lines that are not wider than some millimetres; longer words are broken, too."""
         lines, line = [], ""
-        for word in text.split(" "):
+        for given in text.split(" "):
+            word = given
             longer = f"{line} {word}" if line else word
             if self.painter.measure(longer, size, bold=bold) <= width:
                 line = longer
@@ -60,7 +62,7 @@ class _Page:
 
 
 def render_png(rendered: Rendered) -> bytes:
-    """Render the first page; it is as much of the page as fits on A4, and the last line says where the rest is."""
+    """Render the first page, as wide as A4 and as high as what stands on it."""
     page, words = _Page(), rendered.page
     _put_header(page, rendered)
     _put_tiles(page, rendered)
@@ -68,10 +70,21 @@ def render_png(rendered: Rendered) -> bytes:
     _put_columns(page, rendered)
     page.put([Area(make_box(0, 0, _WIDTH - 2 * _MARGIN, 0.3), INK)])
     page.y += 1.4
-    lines = [" ".join(words.sources), " ".join((*words.model, *words.notes)), _sign(rendered), words.version]
+    say = rendered.language.say
+    lines = [
+        f"{say('sources')}: {' '.join(words.sources)}",
+        f"{say('model')}: {' '.join((*words.model, *words.notes))}",
+        _sign(rendered),
+        words.version,
+    ]
+    code = draw_live_code(rendered)
+    room = code.width + 3 if code else 0.0
+    if code:
+        page.painter.paint(code, _WIDTH - _MARGIN - code.width, page.y)
+    bottom = page.y + (code.height if code else 0.0)
     for line in lines:
-        page.write(line, 1.9, colour=FAINT)
-    return page.painter.write_png()
+        page.write(line, 1.9, width=_WIDTH - 2 * _MARGIN - room, colour=FAINT)
+    return page.painter.write_png(max(bottom, page.y) + _MARGIN)
 
 
 def _sign(rendered: Rendered) -> str:
@@ -81,7 +94,12 @@ def _sign(rendered: Rendered) -> str:
 
 def _put_header(page: _Page, rendered: Rendered) -> None:
     words, width = rendered.page, _WIDTH - 2 * _MARGIN
-    page.put([Area(make_box(0, 0, width, 5.4), INK), Label(2, 3.7, words.product, 2.7, bold=True, colour=WHITE)])
+    written = rendered.briefing.situation.written_at
+    page.put([
+        Area(make_box(0, 0, width, 5.4), INK),
+        Label(2, 3.7, words.product, 2.7, bold=True, colour=WHITE),
+        Label(width - 2, 3.7, write_version(written), 2.7, "end", bold=True, colour=WHITE),
+    ])  # fmt: skip
     page.y += 7
     page.write(words.title, 5.4, bold=True)
     page.y += 0.8
@@ -125,7 +143,9 @@ def _put_maps(page: _Page, rendered: Rendered) -> None:
     for number, (drawing, figure) in enumerate(zip(drawings, figures, strict=False)):
         x = 0.0 if number == 0 else _WIDTH - 2 * _MARGIN - drawing.width
         page.painter.paint(drawing, _MARGIN + x, page.y)
-        y = page.write(figure.title, 2.5, width=drawing.width, x=x, bold=True, y=page.y + drawing.height + 0.8)
+        y = page.write(
+            figure.title, 2.5, width=drawing.width, x=x, bold=True, y=page.y + drawing.height + 0.8
+        )
         lowest = max(lowest, page.write(figure.notes, 2.1, width=drawing.width, x=x, y=y))
     page.y = lowest + 1.2
     if maps:
@@ -143,7 +163,9 @@ def _put_columns(page: _Page, rendered: Rendered) -> None:
         head = ("", say("exposure.affected"), say("exposure.unaffected"), say("exposure.unseen"))
         for row in (head, *words.exposure):
             labels = [Label(half, 2.3, row[0], 2.2)]
-            labels += [Label(half + 45 + 22 * number, 2.3, cell, 2.2, "end") for number, cell in enumerate(row[1:])]
+            labels += [
+                Label(half + 45 + 22 * number, 2.3, cell, 2.2, "end") for number, cell in enumerate(row[1:])
+            ]
             page.put(labels, right)
             right += 3.2
     right = _write_all(page, (words.exposure_note,), half, half - 3, right)

@@ -71,7 +71,8 @@ def _load() -> _Gazetteer:
     cities = list(cache.get_cities().values())
     lonlat = np.array([(one["longitude"], one["latitude"]) for one in cities])
     names = [
-        (one["name"], countries.get(one["countrycode"], one["countrycode"]), one["population"]) for one in cities
+        (one["name"], countries.get(one["countrycode"], one["countrycode"]), one["population"])
+        for one in cities
     ]
     return _Gazetteer(names, lonlat, _to_vectors(lonlat))
 

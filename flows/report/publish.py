@@ -95,9 +95,7 @@ def publish(engine: Engine, settings: FlowSettings, name: str) -> tuple[Rendered
     return rendered, where
 
 
-def _store(
-    settings: FlowSettings, name: str, form: ReportFormat, make: Callable[[], bytes]
-) -> str | None:
+def _store(settings: FlowSettings, name: str, form: ReportFormat, make: Callable[[], bytes]) -> str | None:
     """Store a file of the briefing; nothing is made where nothing can be stored."""
     if not quicklook_store.has_storage(settings):
         return None
