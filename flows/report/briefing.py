@@ -16,7 +16,7 @@ from segwatch.db.errors import describe_error
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.report import exposure, ground, places
-from segwatch.flows.report.exposure import NO_LAYERS, Count, ExposureRefused, Layers
+from segwatch.flows.report.exposure import NO_LAYERS, Count, ExposureRefused, Ground, Layers
 from segwatch.flows.report.figures import Figures, estimate_extent, estimate_gains
 from segwatch.flows.report.ground import Changed
 from segwatch.flows.report.happening import Happening, find_happening
@@ -61,6 +61,8 @@ class Period:
     after: datetime
     observed: tuple[datetime, ...]
     """Acquisition times of all observations up to ``after``."""
+    asked: datetime | None
+    """The time to compare with that was asked for, or the onset of the event; None = the first observation."""
     has_before: bool
     """Whether anything was observed up to the time that was asked for; else the first observation stands for it."""
 
@@ -182,11 +184,15 @@ def _choose_period(
     moments = tuple(row["acquired_at"] for row in observed)
     if not moments:
         return None
-    onset = happening.event.occurred_at if happening.event else situation.since
-    since = request.since or onset
-    has_before = moments[0] <= since
-    before = max((one for one in moments if one <= since), default=moments[0])
-    return Period(before if request.since is None else max(since, before), moments[-1], moments, has_before)
+    asked = request.since
+    if asked is None and happening.event is not None:
+        asked = happening.event.occurred_at
+    elif asked is None and happening.kind is not None:
+        asked = situation.since  # a run that was started by hand
+    if asked is None or asked < moments[0]:
+        return Period(moments[0], moments[-1], moments, asked, has_before=False)
+    before = max(one for one in moments if one <= asked)
+    return Period(before if request.since is None else asked, moments[-1], moments, asked, has_before=True)
 
 
 def _explain_scenes(
@@ -261,8 +267,8 @@ class _Findings:
         else:
             self._count(layers)
         self.extent = self._measure_extent(period)
-        if not period.has_before and not period.is_single:
-            self.notes.append(("map.no_before", {"when": period.before}))
+        if period.asked is not None and not period.has_before:
+            self.notes.append(("map.no_before", {"when": period.asked}))
         if period.is_single:
             self.notes.append(("map.one", {}))
             return []
@@ -276,24 +282,37 @@ class _Findings:
         return View(at, outlines, ground.keep_areas(unseen), *read_background(self._settings, observed))
 
     def _count(self, layers: Layers) -> None:
-        wanted = (
-            ("people", layers.population, exposure.count_people),
-            ("buildings", layers.buildings, exposure.count_buildings),
-            ("roads", layers.roads, exposure.measure_roads),
-        )
-        if self.after is None or all(path is None for _, path, _ in wanted):
+        wanted = [
+            (what, path, count)
+            for what, path, count in (
+                ("people", layers.population, exposure.count_people),
+                ("buildings", layers.buildings, exposure.count_buildings),
+                ("roads", layers.roads, exposure.measure_roads),
+            )
+            if path is not None
+        ]
+        if self.after is None or not wanted:
             return
+        divided, reason = self._divide(self.after)
         counts = []
         for what, path, count in wanted:
-            if path is None:
-                continue
             try:
-                if self.after.outlines.of_all > MAX_OUTLINES:
-                    raise ExposureRefused(f"there are more than {MAX_OUTLINES} objects")
-                counts.append(count(ground.divide(self._area, self.changed, self.after.unseen), path))
-            except (ExposureRefused, TooComplex) as error:
-                self.notes.append(("exposure.failed", {"what": what, "reason": describe_error(error)}))
+                if divided is None:
+                    raise ExposureRefused(reason)
+                counts.append(count(divided, path))
+            except ExposureRefused as error:
+                self.notes.append(("exposure.failed", {"what": what, "reason": str(error)}))
         self.counts = tuple(counts)
+
+    def _divide(self, after: View) -> tuple[Ground | None, str]:
+        """Divide the area into affected, unaffected and unseen ground; else say why that cannot be done."""
+        for view in (self.before, after):
+            if view is not None and view.outlines.of_all > len(view.outlines.objects):
+                return None, f"there are {view.outlines.of_all} objects, more than {MAX_OUTLINES}"
+        try:
+            return ground.divide(self._area, self.changed, after.unseen), ""
+        except TooComplex as error:
+            return None, describe_error(error)
 
     def _measure_extent(self, period: Period) -> Extent:
         since = [one for one in period.observed if one >= period.before]

@@ -194,25 +194,35 @@ def _read_features(ground: Ground, path: Path) -> Iterator[NDArray[Any]]:
     sides: dict[bool, list[BaseGeometry]] = {}
     for part in iterate_parts(area):
         sides.setdefault(part.centroid.x < 0, []).append(part)
+    _require_crs(path)
     for parts in sides.values():
         place = gpd.GeoSeries([shapely.box(*shapely.total_bounds(np.array(parts, dtype=object)))], crs=LONLAT)
-        try:
-            read: gpd.GeoDataFrame = gpd.read_file(path, bbox=place, rows=slice(0, left + 1), columns=[])
-        except Exception as error:  # drivers of GDAL have errors of their own
-            raise ExposureRefused(f"{path.name} cannot be read as vectors: {_shorten(error)}") from error
+        read = _read(path, bbox=place, rows=slice(0, left + 1))
         if len(read) > left:
             raise ExposureRefused(
                 f"{path.name} has more than {MAX_FEATURES:,} features in the area; give a file of fewer features"
             )
         left -= len(read)
-        yield _to_lonlat(read, path)
+        yield _to_lonlat(read)
 
 
-def _to_lonlat(read: gpd.GeoDataFrame, path: Path) -> NDArray[Any]:
-    if read.crs is None:
+def _require_crs(path: Path) -> None:
+    if _read(path, rows=slice(0, 1)).crs is None:
         raise ExposureRefused(
             f"{path.name} has no coordinate reference system; assign one with ogr2ogr -a_srs"
         )
+
+
+def _read(path: Path, **given: Any) -> gpd.GeoDataFrame:
+    import geopandas as gpd
+
+    try:
+        return gpd.GeoDataFrame(gpd.read_file(path, columns=[], **given))
+    except Exception as error:  # drivers of GDAL have errors of their own
+        raise ExposureRefused(f"{path.name} cannot be read as vectors: {_shorten(error)}") from error
+
+
+def _to_lonlat(read: gpd.GeoDataFrame) -> NDArray[Any]:
     shapes = np.asarray(read.geometry.to_crs(LONLAT).values, dtype=object)
     shapes = shapes[[one is not None and not one.is_empty for one in shapes]]
     broken = ~shapely.is_valid(shapes)

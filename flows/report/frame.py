@@ -48,7 +48,7 @@ class Frame:
         """Number N of the map scale 1 : N on paper, two digits and zeros."""
         exact = 1000 / self.scale
         digits = 10 ** (math.floor(math.log10(exact)) - 1)
-        return round(exact / digits) * digits
+        return int(round(exact / digits) * digits)
 
     def place(self, geometry: BaseGeometry) -> BaseGeometry:
         """Place a geometry (EPSG:4326) on the page, cut at the frame and without detail that no eye sees."""

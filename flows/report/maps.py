@@ -33,6 +33,7 @@ from segwatch.flows.report.imagery import fit_background
 from segwatch.flows.report.language import Language
 from segwatch.flows.report.locator import draw_locator
 from segwatch.geo.area import compute_area_m2
+from segwatch.geo.text.printable import to_one_line
 from segwatch.geo.text.storable import shorten
 
 #: Okabe and Ito's colours, which people with any colour vision tell apart; the last one is for all further targets.
@@ -131,7 +132,7 @@ def _draw_view(briefing: Briefing, view: View, frame: Frame, language: Language,
         notes.append(("map.cut", {"shown": len(cut.objects), "all": cut.of_all}))
     words = language.say(
         "map.words", title=name, objects=language.write_number(len(cut.objects)),
-        targets=language.write_list(sorted({one.target for one in cut.objects})) or "0",
+        targets=to_one_line(language.write_list(sorted({one.target for one in cut.objects})), 200) or "0",
         unseen=language.write_percent(_share(view.unseen, briefing.area)),
     )  # fmt: skip
     return Drawing(frame.width, frame.height, tuple(shapes), words, tuple(notes))
@@ -195,7 +196,7 @@ def _list_entries(briefing: Briefing, language: Language) -> Iterator[tuple[Sequ
     compared = briefing.before is not None
     for number, target in enumerate(targets[: len(TARGET_COLOURS)]):
         is_last = number == len(TARGET_COLOURS) - 1
-        name = language.say("legend.other") if is_last else shorten(target, 30)
+        name = language.say("legend.other") if is_last else to_one_line(target, 30)
         colour = TARGET_COLOURS[number]
         if compared:
             yield [Area(sample, colour, _NEW)], language.say("legend.new", target=name)

@@ -11,6 +11,7 @@ import jinja2
 from segwatch.flows.report import formats, reliability
 from segwatch.geo.text.beliefs import describe_belief
 from segwatch.geo.text.opinions import describe_agreement, describe_change_evidence
+from segwatch.geo.text.printable import to_one_line
 
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("segwatch.flows.report"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -18,7 +19,9 @@ _ENVIRONMENT = jinja2.Environment(
 _FILTERS: dict[str, Any] = {
     "day": formats.format_day,
     "moment": formats.format_time,
-    "name": formats.shorten_href,
+    "name": lambda href: to_one_line(formats.shorten_href(href)),
+    # nothing invisible, such as characters that turn the reading direction
+    "line": to_one_line,
     "hectares": formats.format_hectares,
     "signed_hectares": formats.format_difference,
     "base64": lambda content: base64.b64encode(content).decode(),
