@@ -236,8 +236,8 @@ class _Findings:
         self.figures = Figures(
             None if period is None else sum(float(row["area_m2"]) for row in self.totals),
             estimate_extent(accuracy, self.totals),
-            sum(row["objects"] for row in gains),
-            sum(row["confirmed"] for row in gains),
+            sum(int(row["objects"]) for row in gains),
+            sum(int(row["confirmed"]) for row in gains),
             estimate_gains(accuracy, gains),
             people,
             self.extent.ground_m2 if self.extent and people is None else None,

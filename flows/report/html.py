@@ -12,9 +12,22 @@ from segwatch.flows.report.language import Language, load_language
 from segwatch.flows.report.maps import MAP_HEIGHTS_MM, Maps, draw_maps, draw_qr
 from segwatch.flows.report.templates import render_template, to_data_url
 
-#: Items of a scene that the page lists: all of them on screens, some on paper.
-_ALL_ITEMS = 10_000
 _CODE_MM = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of the annexes a format takes; what is left out is counted."""
+
+    scenes: int
+    """The newest ones."""
+    items: int
+    """Of each scene."""
+    reason_chars: int
+
+
+SCREEN = Limits(scenes=5000, items=10_000, reason_chars=10_000)
+PAPER = Limits(scenes=100, items=5, reason_chars=300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +65,8 @@ def render(briefing: Briefing, code: str = "en", *, map_height: float = MAP_HEIG
         return Rendered(briefing, language, page, None, reason)
 
 
-def render_html(rendered: Rendered, *, items: int = _ALL_ITEMS) -> str:
-    """Render the page; ``items`` limits the links of one scene, with a count of the others."""
+def render_html(rendered: Rendered, *, limits: Limits = SCREEN) -> str:
+    """Render the page; the annexes are as long as the limits allow."""
     briefing, language, page = rendered.briefing, rendered.language, rendered.page
     footer = f"{page.product} · {page.title} · {write_version(briefing.situation.written_at)}"
     code = draw_live_code(rendered)
@@ -65,7 +78,7 @@ def render_html(rendered: Rendered, *, items: int = _ALL_ITEMS) -> str:
     }
     return render_template(
         "briefing.html.j2", filters, l=language, p=page, s=briefing.situation, maps=list_figures(rendered),
-        strip=_make_strip(rendered), number=write_version(briefing.situation.written_at), footer=footer, items=items,
+        strip=_make_strip(rendered), number=write_version(briefing.situation.written_at), footer=footer, limits=limits,
         live=briefing.live_url, qr=to_data_url(write_svg(code)) if code else "",
         extents=briefing.extent.moments if briefing.extent else (),
     )  # fmt: skip

@@ -50,7 +50,7 @@ _DOT_MM2, _DOT_MM = 0.25, 0.45
 _OLD, _NEW = 0.28, 0.72
 
 _MAP_WIDTH_MM = 91.0
-MAP_HEIGHTS_MM = (82.0, 70.0, 58.0, 46.0)
+MAP_HEIGHTS_MM = (82.0, 74.0, 66.0, 58.0, 46.0)
 """Heights of the maps, the first that leaves room for the rest of the page is taken."""
 STRIP_MM = (186.0, 30.0)
 _LOCATOR_MM = 44.0

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from segwatch.flows.report.html import Rendered, render, render_html
+from segwatch.flows.report.html import PAPER, Rendered, render, render_html
 from segwatch.flows.report.maps import MAP_HEIGHTS_MM
 
-#: Items of a scene that paper lists, with a count of the others.
-_MAX_ITEMS = 5
 _VARIANT = "pdf/ua-1"
 #: Name of the place where the second page begins.
 _ANNEXES = "annexes"
@@ -32,7 +30,7 @@ def render_pdf(rendered: Rendered) -> bytes:
             if height == MAP_HEIGHTS_MM[0]
             else render(rendered.briefing, rendered.language.code, map_height=height)
         )
-        page = HTML(string=render_html(fitted, items=_MAX_ITEMS), url_fetcher=fetcher)
+        page = HTML(string=render_html(fitted, limits=PAPER), url_fetcher=fetcher)
         document = page.render(pdf_variant=_VARIANT)
         if _ANNEXES in document.pages[min(1, len(document.pages) - 1)].anchors:
             break

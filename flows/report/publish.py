@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -76,13 +77,13 @@ def publish(engine: Engine, settings: FlowSettings, name: str) -> tuple[Rendered
     """
     found = gather_briefing(engine, settings, Request(name, layers=list_layers(settings)))
     rendered = render(found, settings.report_language)
-    where = _store(settings, name, ReportFormat.HTML, lambda: write(engine, rendered, ReportFormat.HTML))
+    where = _store(settings, name, ReportFormat.HTML, partial(write, engine, rendered, ReportFormat.HTML))
     others: Sequence[ReportFormat] = [ReportFormat.PDF, ReportFormat.PNG]
     if has_extra("analysis"):
         others = [*others, ReportFormat.GPKG]
     for form in others:
         try:
-            _store(settings, name, form, lambda form=form: write(engine, rendered, form))
+            _store(settings, name, form, partial(write, engine, rendered, form))
         except Exception as error:
             _log.warning("%s/briefing.%s could not be made: %s", name, form, describe_error(error))
     if where is None:

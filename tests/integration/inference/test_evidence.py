@@ -18,7 +18,7 @@ from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.pipeline.tracking import track_ready
-from segwatch.flows.report.html import render_html
+from segwatch.flows.report.html import PAPER, render_html
 from segwatch.flows.report.paper import render_pdf
 from segwatch.flows.report.publish import publish
 from segwatch.flows.report.summary import render_markdown
@@ -183,9 +183,10 @@ def test_a_scene_of_many_items_and_a_long_reason_have_a_page_and_paper(
     assert all(name in page for name in names)
     assert "and its end" in page
     assert "nothing observed yet" in page
-    paper = render_html(brief(engine, given(database), "wide"), items=5)
+    paper = render_html(brief(engine, given(database), "wide"), limits=PAPER)
     assert paper.count(">S2B_MSIL2A_") == 5
     assert "and 495 more" in paper
+    assert "and its end" not in paper
 
 
 @pytest.mark.usefixtures("url")
