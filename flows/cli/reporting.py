@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segwatch.flows.cli.console import Json, WatchName, clear_errors, out, print_json
 from segwatch.flows.cli.parsing import TIME_FORMS, parse_last_moment, parse_moment
+
+if TYPE_CHECKING:
+    from segwatch.flows.report.exposure import Layers
 
 
 class Lang(StrEnum):
@@ -31,7 +34,8 @@ class Format(StrEnum):
     GPKG = "gpkg"
 
 
-_MAX_TITLE = 300
+#: Characters of a title, as many as the page shows.
+_MAX_TITLE = 160
 
 
 def report(
@@ -88,6 +92,28 @@ def report(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write the briefing: one page to hand on, with maps before and after, then annexes."""
+    from segwatch.flows.report.exposure import Layers
+
+    with clear_errors():
+        wanted = [one.value for one in dict.fromkeys(forms or (Format.HTML, Format.PDF))]
+        given = Layers(population, buildings, roads)
+        written = _write(watch, (since, until), title, lang.value if lang else "", given, wanted, folder)
+    if as_json:
+        print_json(written)
+        return
+    for line in (written["title"], written["known"], ", ".join(written["files"])):
+        out.print(line, markup=False)
+
+
+def _write(
+    watch: str,
+    period: tuple[datetime | None, datetime | None],
+    title: str,
+    lang: str,
+    given: Layers,
+    forms: list[str],
+    folder: Path,
+) -> dict[str, Any]:
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.report.briefing import Request, gather_briefing
@@ -97,29 +123,22 @@ def report(
     from segwatch.flows.runtime import assemble
     from segwatch.flows.runtime.extras import require_extras
 
-    with clear_errors():
-        wanted = [ReportFormat(one.value) for one in forms or (Format.HTML, Format.PDF)]
-        if ReportFormat.GPKG in wanted:
-            require_extras("segwatch report --format gpkg", "analysis")
-        if len(title) > _MAX_TITLE:
-            raise ConfigError(f"--title has {len(title)} characters; write at most {_MAX_TITLE}")
-        settings = load_settings()
-        own = list_layers(settings)
-        layers = Layers(population or own.population, buildings or own.buildings, roads or own.roads)
-        written = []
-        with assemble.open_worker_engine(settings) as engine:
-            found = gather_briefing(engine, settings, Request(watch, since, until, title, layers))
-            rendered = render(found, lang.value if lang else settings.report_language)
-            folder.mkdir(parents=True, exist_ok=True)
-            for form in dict.fromkeys(wanted):
-                target = folder / f"briefing.{form}"
-                target.write_bytes(write(engine, rendered, form))
-                written.append(str(target))
-    if as_json:
-        print_json(
-            {"watch": watch, "title": rendered.page.title, "known": rendered.page.known, "files": written}
-        )
-        return
-    out.print(rendered.page.title, markup=False)
-    out.print(rendered.page.known, markup=False)
-    out.print(", ".join(written), markup=False)
+    if ReportFormat.GPKG in forms:
+        require_extras("segwatch report --format gpkg", "analysis")
+    if len(title) > _MAX_TITLE:
+        raise ConfigError(f"--title has {len(title)} characters; write at most {_MAX_TITLE}")
+    settings = load_settings()
+    own = list_layers(settings)
+    layers = Layers(
+        given.population or own.population, given.buildings or own.buildings, given.roads or own.roads
+    )
+    files = []
+    with assemble.open_worker_engine(settings) as engine:
+        found = gather_briefing(engine, settings, Request(watch, *period, title, layers))
+        rendered = render(found, lang or settings.report_language)
+        folder.mkdir(parents=True, exist_ok=True)
+        for form in forms:
+            target = folder / f"briefing.{form}"
+            target.write_bytes(write(engine, rendered, ReportFormat(form)))
+            files.append(str(target))
+    return {"watch": watch, "title": rendered.page.title, "known": rendered.page.known, "files": files}

@@ -231,10 +231,12 @@ class _Findings:
         gains: list[dict[str, Any]] = []
         if period is not None:
             gains = self._compare(period, observed, request.layers)
-        people = next((one for one in self.counts if one.what == "people"), None)
+        counted = [one for one in self.counts if one.what == "people"]
+        people = counted[0] if counted else None
+        covered: float = sum(float(row["area_m2"]) for row in self.totals)
         accuracy = situation.accuracy
         self.figures = Figures(
-            None if period is None else sum(float(row["area_m2"]) for row in self.totals),
+            None if period is None else covered,
             estimate_extent(accuracy, self.totals),
             sum(int(row["objects"]) for row in gains),
             sum(int(row["confirmed"]) for row in gains),
