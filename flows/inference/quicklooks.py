@@ -98,18 +98,18 @@ def write_quicklook(
     """
     if settings.evidence == "none" or not has_storage(settings):
         return None
-    path = f"{watch}/{observation}.jpg"
-    # without it, a briefing's map shows outlines alone, and says so
-    _store(settings, ground_pictures.name_file(path), ground_pictures.encode(preview.take_ground()))
-    return path if _store(settings, path, _encode_jpeg(preview.draw(result))) else None
-
-
-def _store(settings: QuicklookSettings, path: str, content: bytes) -> bool:
-    """Store a file, or keep it to be sent with the next one; tells whether either succeeded."""
+    path, content = f"{watch}/{observation}.jpg", _encode_jpeg(preview.draw(result))
+    # without this one, a briefing's map shows outlines alone, and says so
+    ground = ground_pictures.name_file(path), ground_pictures.encode(preview.take_ground())
+    folder = _spool_folder(settings)
     if store_file(settings, path, content):
-        quicklook_spool.send(_spool_folder(settings), lambda one, kept: store_file(settings, one, kept))
-        return True
-    return quicklook_spool.keep(_spool_folder(settings), path, content)
+        if store_file(settings, *ground) is None:
+            quicklook_spool.keep(folder, *ground)
+        quicklook_spool.send(folder, lambda one, kept: store_file(settings, one, kept))
+        return path
+    is_kept = quicklook_spool.keep(folder, path, content)
+    quicklook_spool.keep(folder, *ground)
+    return path if is_kept else None
 
 
 def _spool_folder(settings: QuicklookSettings) -> Path:

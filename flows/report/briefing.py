@@ -26,6 +26,7 @@ from segwatch.flows.report.situation import Situation, gather
 from segwatch.geo.antimeridian import compute_bounds, compute_bounds_centre
 from segwatch.geo.area import compute_area_m2
 from segwatch.geo.errors import TooComplex
+from segwatch.geo.types.assessment import Accuracy
 
 #: Objects whose outlines are read; of more, the largest.
 MAX_OUTLINES = 20_000
@@ -231,12 +232,14 @@ class _Findings:
         gains: list[dict[str, Any]] = []
         if period is not None:
             gains = self._compare(period, observed, request.layers)
-        counted = [one for one in self.counts if one.what == "people"]
-        people = counted[0] if counted else None
-        covered: float = sum(float(row["area_m2"]) for row in self.totals)
-        accuracy = situation.accuracy
-        self.figures = Figures(
-            None if period is None else covered,
+        self.figures = self._make_figures(situation.accuracy, gains, is_observed=period is not None)
+
+    def _make_figures(
+        self, accuracy: Accuracy, gains: Sequence[dict[str, Any]], *, is_observed: bool
+    ) -> Figures:
+        people = next((one for one in self.counts if one.what == "people"), None)
+        return Figures(
+            sum(float(row["area_m2"]) for row in self.totals) if is_observed else None,
             estimate_extent(accuracy, self.totals),
             sum(int(row["objects"]) for row in gains),
             sum(int(row["confirmed"]) for row in gains),

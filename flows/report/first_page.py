@@ -300,6 +300,8 @@ def _write_unseen(briefing: Briefing, language: Language) -> Iterator[str]:
     if counts and period is not None and not period.is_single:
         before = language.write_moment(period.before)
         yield language.say("unseen.counts", before=before, counts=language.write_list(counts))
+    elif counts:
+        yield language.say("unseen.counts.all", counts=language.write_list(counts))
     for reason, count in briefing.reasons:
         yield language.say("unseen.reason", count=count, reason=to_one_line(reason, _MAX_REASON))
 
