@@ -26,6 +26,7 @@ from segwatch.flows.report.briefing import Request, gather_briefing
 from segwatch.flows.report.html import render, render_html
 from segwatch.flows.report.language import LANGUAGES, load_language
 from segwatch.flows.report.paper import render_pdf
+from segwatch.geo import identity
 from segwatch.geo.area import compute_area_m2
 from segwatch.geo.types.event import Event, EventKind, EventLevel
 from segwatch.geo.types.watch import Instruction
@@ -156,6 +157,7 @@ def test_a_disaster_run_is_titled_by_its_event_and_hostile_text_stays_text(
     ledgers: Any, settings: FlowSettings
 ) -> None:
     ledger: Ledger = ledgers()
+    ledger.model = f"{identity.DEMONSTRATION_MODELS[0]}@1"
     book = next(one for one in playbooks.load_each()[0] if one.name == "flood")
     name = playbooks.make_watch_name(book, "gdacs/FL1")
     flood = Event("gdacs", "FL1", EventKind.FLOOD, HOSTILE, START, EVERYTHING, level=EventLevel.RED)
@@ -174,7 +176,9 @@ def test_a_disaster_run_is_titled_by_its_event_and_hostile_text_stays_text(
         kind = load_language(code).say("kind.flood")
         assert found.page.title.startswith(kind)
         assert "Arnstein" in found.page.title
+        assert found.page.banner == load_language(code).say("banner.demonstration")
         page = render_html(found)
+        assert found.page.banner.partition(":")[0].strip() in page
         assert "<script" not in page
         assert {one.partition(":")[0] for one in re.findall(r'(?:src|href)="([^"]*)"', page)} <= {
             "data",
