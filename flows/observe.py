@@ -73,9 +73,9 @@ def _observe(
         return asdict(discover_watch(engine, watch.name, model_version=version, start=start, end=end))
 
     def report() -> dict[str, Any]:
-        seen, where = publish(engine, settings, watch.name)
+        rendered, where = publish(engine, settings, watch.name)
         create_markdown_artifact(
-            render_markdown(seen, where),
+            render_markdown(rendered, where),
             key=f"situation-{watch.name}",
             description=f"Situation of {watch.name}",
         )

@@ -1,10 +1,9 @@
-"""``segwatch coverage|why-not|upgrades|report``: what was observed, what changed, and what is missing."""
+"""``segwatch coverage|why-not|upgrades``: what was observed, what changed, and what is missing."""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +14,6 @@ from segwatch.flows.cli.console import (
     WatchName,
     clear_errors,
     open_engine,
-    out,
     print_json,
     print_table,
     say,
@@ -156,35 +154,6 @@ def upgrades(watch: WatchName, as_json: Json = False) -> None:
             before, after = row["instruction_before"], row["instruction"]
         cells.append((row["seed_valid_at"], before, after, row["kind"], row["objects"], hectares))
     print_table(("scene", "before", "after", "difference", "objects", "hectares"), cells, title=watch)
-
-
-def report(
-    watch: WatchName,
-    folder: Annotated[
-        Path,
-        typer.Option("--out", metavar="FOLDER", help="Folder for situation.html and situation.pdf."),
-    ] = Path("."),
-    as_json: Json = False,
-) -> None:
-    """Write the situation report: pictures before and after, changes, coverage and gaps."""
-    from segwatch.flows.config.settings import load_settings
-    from segwatch.flows.report.html import render_html
-    from segwatch.flows.report.pdf import render_pdf
-    from segwatch.flows.report.situation import gather
-    from segwatch.flows.runtime import assemble
-
-    with clear_errors():
-        settings = load_settings()
-        with assemble.open_worker_engine(settings) as engine:
-            found = gather(engine, settings, watch)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "situation.html").write_text(render_html(found), encoding="utf-8")
-        (folder / "situation.pdf").write_bytes(render_pdf(found))
-    files = [str(folder / name) for name in ("situation.html", "situation.pdf")]
-    if as_json:
-        print_json({"watch": watch, "files": files})
-        return
-    out.print(", ".join(files), markup=False)
 
 
 def _warn_if_unsearched(conn: Connection, watch: str) -> None:

@@ -85,10 +85,10 @@ TREE = {
         "Show what a new model or instruction changed by itself, on the same scene.",
     ),
     "report": Entry(
-        "results",
+        "reporting",
         "report",
         _RESULTS,
-        "Write the situation report: pictures before and after, changes, coverage and gaps.",
+        "Write the briefing: one page to hand on, with maps before and after, then annexes.",
     ),
     "export": Entry(
         "export",

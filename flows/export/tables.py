@@ -117,6 +117,23 @@ def export_table(
     return Exported(target, rows.count, token)
 
 
+def add_layer(engine: Engine, request: Request, target: Path, *, append: bool) -> int:
+    """Add the table of a request to a GeoPackage that is being made; returns the number of rows."""
+    with analyst.open_snapshot(engine) as conn:
+        parts, _ = read_parts(conn, request)
+        rows = WatchedRows(parts)
+        with rows.keep_error():
+            gdal.write_layer(
+                make_reader(make_schema(request.layer), rows),
+                target,
+                gdal.GEOPACKAGE,
+                describe(request, None),
+                layer=request.layer.name,
+                append=append,
+            )
+    return rows.count
+
+
 def check_request(request: Request, form: TableFormat | None = None) -> None:
     """Check that a request makes sense.
 

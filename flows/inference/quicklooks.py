@@ -17,6 +17,8 @@ from shapely.geometry.base import BaseGeometry
 from segwatch.flows.config.settings.imagery import QuicklookSettings
 from segwatch.flows.inference import quicklook_spool
 from segwatch.flows.inference.strips import SceneView, Strip
+from segwatch.flows.runtime import ground_pictures
+from segwatch.flows.runtime.ground_pictures import GroundPicture
 from segwatch.flows.runtime.quicklook_store import has_storage, store_file
 from segwatch.geo.crs import to_crs
 from segwatch.geo.grid import get_crs, get_origin
@@ -65,6 +67,10 @@ class Preview:
             self._draw_outlines(picture, geometries, _COLOURS[index % len(_COLOURS)])
         return picture
 
+    def take_ground(self) -> GroundPicture:
+        """Take the picture without any outlines, with its place."""
+        return GroundPicture(np.moveaxis(self._picture, -1, 0), get_crs(self._grid), self._grid.transform)
+
     def _draw_outlines(
         self, picture: NDArray[np.uint8], geometries: list[BaseGeometry], colour: tuple[int, int, int]
     ) -> None:
@@ -93,10 +99,17 @@ def write_quicklook(
     if settings.evidence == "none" or not has_storage(settings):
         return None
     path, content = f"{watch}/{observation}.jpg", _encode_jpeg(preview.draw(result))
+    # without this one, a briefing's map shows outlines alone, and says so
+    ground = ground_pictures.name_file(path), ground_pictures.encode(preview.take_ground())
+    folder = _spool_folder(settings)
     if store_file(settings, path, content):
-        quicklook_spool.send(_spool_folder(settings), lambda one, kept: store_file(settings, one, kept))
+        if store_file(settings, *ground) is None:
+            quicklook_spool.keep(folder, *ground)
+        quicklook_spool.send(folder, lambda one, kept: store_file(settings, one, kept))
         return path
-    return path if quicklook_spool.keep(_spool_folder(settings), path, content) else None
+    is_kept = quicklook_spool.keep(folder, path, content)
+    quicklook_spool.keep(folder, *ground)
+    return path if is_kept else None
 
 
 def _spool_folder(settings: QuicklookSettings) -> Path:

@@ -63,7 +63,7 @@ def run_in_process(
 
     def report() -> dict[str, Any]:
         _, where = publish(engine, settings, watch)
-        progress(f"{watch}: situation report {where}")
+        progress(f"{watch}: briefing {where}")
         return {"report": where}
 
     with engine.connect() as conn:

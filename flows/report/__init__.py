@@ -1,1 +1,1 @@
-"""Situation report of a watch, as HTML and PDF."""
+"""Briefings: one page to hand on, then annexes, in several languages and formats."""

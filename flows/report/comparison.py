@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from segwatch.db import analyst, watches
-from segwatch.flows.report.html import render_template
+from segwatch.flows.report.templates import render_template
 from segwatch.geo.agreement import FOUND_SHARE
 
 

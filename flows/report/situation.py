@@ -1,13 +1,13 @@
-"""Gather what a situation report shows: pictures before and after, changes, coverage and gaps of a watch."""
+"""Gather the annexes of a briefing: pictures, changes, coverage and gaps of a watch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, RowMapping
 
 from segwatch.db import analyst, watches
 from segwatch.flows.config.settings.imagery import QuicklookSettings
@@ -79,6 +79,8 @@ class Situation:
     calibrations: tuple[analyst.StoredCalibration, ...]
     limits: str
     """Sizes below which nothing is reported, in words."""
+    observed: Sequence[RowMapping]
+    """Observations in order of acquisition, with the paths of their quicklooks."""
 
     @property
     def largest_share(self) -> str:
@@ -86,8 +88,15 @@ class Situation:
         return f"{len(self.largest)} of {self.changes['objects'].sum()} changes"
 
 
-def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
-    """Gather the current situation of a watch.
+def gather(
+    engine: Engine,
+    settings: QuicklookSettings,
+    name: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Situation:
+    """Gather the current situation of a watch: scenes acquired up to a time, and changes after one and up to the other.
 
     Raises
     ------
@@ -97,10 +106,14 @@ def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
     with engine.connect() as conn:
         stored = watches.load_current(conn, name)
         watch = stored.watch
-        scenes = analyst.list_reported_scenes(conn, name)
-        changes = analyst.sum_changes(conn, name)
-        refuted = analyst.count_refuted_changes(conn, name)
-        largest = analyst.list_largest_changes(conn, name, _LARGEST)
+        scenes = [
+            row
+            for row in analyst.list_reported_scenes(conn, name)
+            if until is None or row["acquired_at"] is None or row["acquired_at"] <= until
+        ]
+        changes = analyst.sum_changes(conn, name, since, until)
+        refuted = analyst.count_refuted_changes(conn, name, since, until)
+        largest = analyst.list_largest_changes(conn, name, _LARGEST, since, until)
         gap = analyst.find_gap(conn, name, watch.area, watch.start)
         answered = [row for row in scenes if row["state"] == "observed"]
         times = [row["acquired_at"] for row in answered]
@@ -137,4 +150,5 @@ def gather(engine: Engine, settings: QuicklookSettings, name: str) -> Situation:
         accuracy=accuracy,
         calibrations=tuple(calibrations),
         limits=describe_limits(watch),
+        observed=answered,
     )

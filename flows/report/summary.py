@@ -1,26 +1,29 @@
-"""The situation report as a summary in Markdown, for the artifact of a Prefect run."""
+"""A briefing as a summary in Markdown, for the artifact of a Prefect run."""
 
 from __future__ import annotations
 
 from segwatch.flows.report.formats import format_hectares
-from segwatch.flows.report.situation import Situation
+from segwatch.flows.report.html import Rendered
 from segwatch.geo.text.printable import sanitize
 
 #: Characters of estimates with their intervals, which have no meaning in Markdown outside of links.
-_FIGURES = "(),:'"
+_FIGURES = "(),:;%'\u00a0\u202f–²°"
 
 
-def render_markdown(situation: Situation, where: str) -> str:
+def render_markdown(rendered: Rendered, where: str) -> str:
     """Render the summary.
 
     Parameters
     ----------
-    situation
+    rendered
         What to summarize.
     where
         Location of the full report, as :func:`segwatch.flows.report.publish.publish` returns it.
     """
-    lines = [f"# {_plain(situation.watch)}", "", f"{situation.observed_share:.0%} of the area observed.", ""]
+    situation, page = rendered.briefing.situation, rendered.page
+    lines = [f"# {_plain(page.title, _FIGURES)}", "", _plain(page.known, _FIGURES), ""]
+    lines += [f"**{_plain(page.banner, _FIGURES)}**", ""] if page.banner else []
+    lines += [f"Watch {_plain(situation.watch)}: {situation.observed_share:.0%} of the area observed.", ""]
     lines += [f"{situation.limits}.", ""]
     lines += [
         f"{_plain(one.target)}: {format_hectares(one.before_m2)} ha at first, "

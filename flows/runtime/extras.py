@@ -9,7 +9,7 @@ from segwatch.flows.errors import ConfigError
 #: Top-level modules by extra, as declared in pyproject.toml.
 MODULES = {
     "model": ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub"),
-    "train": ("accelerate", "peft", "pycocotools", "PIL"),
+    "train": ("accelerate", "peft", "pycocotools"),
     "serve": ("tipg", "titiler", "rio_tiler", "cql2", "asyncpg", "morecantile", "ciso8601"),
     "stac": ("stac_fastapi", "pypgstac"),
     "analysis": ("pyarrow", "pyogrio", "dask", "zarr", "h5netcdf", "matplotlib"),

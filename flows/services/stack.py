@@ -35,7 +35,7 @@ NEEDS = {
 #: Files and folders of a home, with a description of each.
 _STATE = {
     "postgres": "database: every watch, scene, polygon, alert and verdict, and Prefect's runs",
-    "evidence": "quicklooks and situation reports",
+    "evidence": "quicklooks and briefings",
     "received.jsonl": "messages that the demo's webhook receiver received",
     "prefect": "files of the Prefect server and its workers",
     "logs": "logs of the services",

@@ -194,8 +194,8 @@ class _ProfileFile(_Part):
         description="For catalogs whose items have no `updated` time: each search covers acquisitions of so many "
         "days back from the last search of everything, which is daily. Default: the whole period.",
     )
-    license: str = Field("", description="Licence of the imagery, shown in situation reports.")
-    attribution: str = Field("", description="Attribution of the imagery, shown in situation reports.")
+    license: str = Field("", description="Licence of the imagery, shown in briefings.")
+    attribution: str = Field("", description="Attribution of the imagery, shown in briefings.")
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
         (),
         description="Hosts that assets may be read from, besides the catalog's own: data.example.org, "

@@ -15,6 +15,7 @@ from segwatch.flows.config.settings.events import EventSettings
 from segwatch.flows.config.settings.fields import PREFIX
 from segwatch.flows.config.settings.imagery import ImagerySettings, QuicklookSettings
 from segwatch.flows.config.settings.model import ModelSettings
+from segwatch.flows.config.settings.reports import ReportSettings
 from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.config.settings.workers import WorkerSettings
 from segwatch.flows.errors import ConfigError
@@ -32,6 +33,7 @@ class FlowSettings(
     ImagerySettings,
     AlertSettings,
     EventSettings,
+    ReportSettings,
     WebSettings,
 ):
     """All settings, for flows and commands, which hand them on."""

@@ -50,12 +50,12 @@ class ImagerySettings(Settings):
 
 
 class QuicklookSettings(DatabaseSettings):
-    """Where quicklooks and situation reports are stored."""
+    """Where quicklooks and briefings are stored."""
 
     evidence: Location | None = Field(
         None,
         description=(
-            "folder or fsspec URL of quicklooks and situation reports; unset = folder evidence in the home folder "
+            "folder or fsspec URL of quicklooks and briefings; unset = folder evidence in the home folder "
             "(with a database_url, only if home is set); none = off"
         ),
         examples=["s3://BUCKET/evidence"],

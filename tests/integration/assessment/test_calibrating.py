@@ -12,12 +12,12 @@ from segwatch.db import analyst, assessments, calibrations, reviews
 from segwatch.flows.assessment.calibrating import calibrate
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.report.html import render_html
-from segwatch.flows.report.situation import gather
 from segwatch.flows.web.application import create_app
 from segwatch.geo.types.assessment import Calibration, Label, ReliabilityBin
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, SceneContent, cells
 from tests.support.assessing import WORLD, believe, draw, list_samples
+from tests.support.briefings import brief
 
 #: One object in each cell of a board; those in the east are false.
 BOARD = tuple(cells(x + 0.1, y + 0.1, x + 0.9, y + 0.9) for x in range(8) for y in range(8))
@@ -129,7 +129,7 @@ def test_every_window_says_the_same_confidence_and_last_change(ledgers: Any, dat
         raw, calibrated = row["data"]["confidence"], row["data"]["confidence_calibrated"]
         assert calibrated == pytest.approx(0.1 + 0.3 * raw), "of the moment when it was written"
     words = f"calibrated: {shown['confidence_calibrated']:.0%}".replace("%", " %")
-    assert words in render_html(gather(ledger.engine, load_settings(), "lakes"))
+    assert words in render_html(brief(ledger.engine, load_settings()))
     (now,) = ledger.rows("SELECT * FROM watch.objects_now WHERE track_id = :id", id=change["track_id"])
     with TestClient(create_app(database.url("segwatch_analyst"))) as client:
         alert = next(row for row in client.get("/api/alerts?watch=lakes").json() if row["kind"] == "appeared")

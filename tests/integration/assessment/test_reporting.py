@@ -1,7 +1,9 @@
-"""The situation report says how accurate its areas are, and how reliable the confidence is."""
+"""The briefing says how accurate its areas are, and how reliable the confidence is."""
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,6 @@ from segwatch.db import analyst, assessments, calibrations
 from segwatch.db.migrate import upgrade
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.report.html import render_html
-from segwatch.flows.report.pdf import render_pdf
-from segwatch.flows.report.situation import gather
 from segwatch.flows.report.summary import render_markdown
 from segwatch.flows.web.application import create_app
 from segwatch.geo.assessment.calibration import fit_calibration
@@ -23,6 +23,7 @@ from segwatch.geo.types.assessment import Judged
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger
 from tests.support.assessing import WORLD, arrive, believe, draw, label_all
+from tests.support.briefings import brief
 
 
 @pytest.fixture
@@ -32,15 +33,15 @@ def settings(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     return load_settings()
 
 
-def render(ledger: Ledger, settings: FlowSettings) -> tuple[str, bytes, str]:
-    found = gather(ledger.engine, settings, "lakes")
-    return render_html(found), render_pdf(found), render_markdown(found, "here")
+def render(ledger: Ledger, settings: FlowSettings) -> tuple[str, str]:
+    found = brief(ledger.engine, settings)
+    return render_html(found), render_markdown(found, "here")
 
 
 def test_every_document_says_what_the_accuracy_is(ledgers: Any, settings: FlowSettings) -> None:
     ledger: Ledger = ledgers()
     arrive(ledger)
-    html, pdf, summary = render(ledger, settings)
+    html, summary = render(ledger, settings)
     assert "water: not assessed" in html
     assert "not assessed" in summary
     assert "Reliability" not in html
@@ -48,10 +49,9 @@ def test_every_document_says_what_the_accuracy_is(ledgers: Any, settings: FlowSe
     label_all(ledger)
     with ledger.engine.connect() as conn:
         (line,) = analyst.describe_accuracy(analyst.read_accuracy(conn, "lakes"))
-    html, assessed, summary = render(ledger, settings)
+    html, summary = render(ledger, settings)
     assert line.replace("'", "&#39;") in html
     assert line.partition(": ")[2] in summary
-    assert len(assessed) > len(pdf)
 
 
 def test_every_number_that_leaves_says_how_accurate_the_map_is(
@@ -108,18 +108,19 @@ def test_labels_of_an_earlier_version_are_shown_after_the_upgrade(ledgers: Any, 
 def test_refuted_changes_have_a_line_of_their_own(ledgers: Any, settings: FlowSettings) -> None:
     ledger: Ledger = ledgers()
     arrive(ledger)
-    html, pdf, summary = render(ledger, settings)
+    html, summary = render(ledger, settings)
     assert "| water | appeared | 1 |" in summary
     assert "<td>appeared</td>" in html
     with ledger.engine.begin() as conn:
         conn.execute(text("UPDATE segwatch.change_judgement SET status = 'refuted', confidence = 0.001"))
-    found = gather(ledger.engine, settings, "lakes")
+    found = brief(ledger.engine, settings).briefing.situation
     assert (found.changes.empty, found.largest.empty, found.refuted) == (True, True, {"water": 1})
-    html, refuted, summary = render(ledger, settings)
-    assert "appeared" not in summary + html
+    html, summary = render(ledger, settings)
+    assert "appeared" not in summary
+    assert "<td>appeared</td>" not in html
     assert "| water | refuted | 1 | - | - | - |" in summary
     assert '<td>refuted</td><td class="n">1</td>' in html
-    assert len(refuted) < len(pdf), "nothing is listed as one of the largest"
+    assert "C. The largest changes" not in html
 
 
 def test_a_calibration_is_drawn(ledgers: Any, settings: FlowSettings) -> None:
@@ -128,16 +129,14 @@ def test_a_calibration_is_drawn(ledgers: Any, settings: FlowSettings) -> None:
     judged = [Judged(one / 200, (one * 7) % 200 < one) for one in range(200)]
     found = fit_calibration(judged)
     assert found is not None
-    _, plain, _ = render(ledger, settings)
     with ledger.engine.begin() as conn:
         series_id = assessments.load_series(conn, "lakes").series_id
         calibrations.add(conn, series_id, "water", "object", found)
-    html, pdf, _ = render(ledger, settings)
-    assert html.count("<svg") == 1
-    assert html.count("<circle") == len(found.bins_before)
-    assert "Confidence of objects, water: version 1" in html
-    assert pdf.startswith(b"%PDF-")
-    assert len(pdf) > len(plain)
+    html, _ = render(ledger, settings)
+    (diagram,) = re.findall(
+        r'alt="Confidence of objects, water: version 1[^"]*" src="data:image/svg\+xml;base64,([^"]+)"', html
+    )
+    assert base64.b64decode(diagram).count(b"<circle") == len(found.bins_before)
 
 
 def test_the_command_line_shows_the_same(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-import zlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,18 +18,18 @@ from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.pipeline.tracking import track_ready
-from segwatch.flows.report.html import render_html
-from segwatch.flows.report.pdf import render_pdf
+from segwatch.flows.report.html import PAPER, render_html
+from segwatch.flows.report.paper import render_pdf
 from segwatch.flows.report.publish import publish
-from segwatch.flows.report.situation import gather
 from segwatch.flows.report.summary import render_markdown
-from segwatch.flows.runtime import quicklook_store
+from segwatch.flows.runtime import ground_pictures, quicklook_store
 from segwatch.geo.crs import to_lonlat
 from segwatch.geo.grid import get_crs
 from segwatch.geo.sources import profiles
 from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.watch import Instruction, Watch
 from tests.conftest import Database
+from tests.support.briefings import brief
 from tests.support.colour_segmenter import Well
 from tests.support.images import GRID, textured
 from tests.support.serving import serving_files
@@ -108,9 +106,10 @@ def test_where_nothing_is_meant_to_stay_nothing_is_kept(
     assert where.startswith("not stored: ")
     assert "set SEGWATCH_EVIDENCE" in where
     assert f"Report: {where}" in render_markdown(seen, where)
-    assert "No quicklook was stored" in render_html(seen)
-    assert "No scene was observed" not in render_html(seen)
-    assert render_pdf(seen).startswith(b"%PDF-")
+    page = render_html(seen)
+    assert "No quicklook was stored" in page
+    assert "No picture is stored for this map" in page
+    assert "No scene was observed" not in page
 
 
 @pytest.mark.usefixtures("url")
@@ -128,36 +127,33 @@ def test_a_place_that_is_named_has_pictures_and_report(
     root = tmp_path / "stays" / ("evidence" if setting == "home" else "")
     assert all(path is not None and (root / path).read_bytes().startswith(b"\xff\xd8") for path in paths)
     seen, where = publish(engine, settings, "lakes")
-    assert where == (root / "lakes" / "situation.html").as_uri()
-    assert "data:image/jpeg" in (root / "lakes" / "situation.html").read_text(encoding="utf-8")
+    assert where == (root / "lakes" / "briefing.html").as_uri()
+    page = (root / "lakes" / "briefing.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg" in page
+    assert "Imagery of 2 May 2024" in page
+    assert (root / "lakes" / "briefing.pdf").read_bytes().startswith(b"%PDF-")
+    assert (root / "lakes" / "briefing.png").read_bytes().startswith(b"\x89PNG")
     assert f"Report: {where}" in render_markdown(seen, where)
     assert list(run_folder.iterdir()) == []
     assert "not stored" not in caplog.text
     # who looks from elsewhere is told that there are pictures
     quicklook_store._warn_once.cache_clear()
-    elsewhere = gather(engine, given(database), "lakes")
+    elsewhere = brief(engine, given(database))
     assert "set SEGWATCH_EVIDENCE" in render_html(elsewhere)
 
 
 @pytest.mark.usefixtures("url")
-def test_paper_that_cannot_be_made_costs_neither_the_page_nor_the_run(
-    engine: Engine, database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_pictures_that_cannot_be_read_cost_neither_the_page_nor_the_paper(
+    engine: Engine, database: Database, tmp_path: Path
 ) -> None:
     settings = given(database, evidence=str(tmp_path / "stays"))
     for path in answered(engine, settings):
         assert path is not None
-        (tmp_path / "stays" / path).write_bytes(b"no picture any more")
-    _, where = publish(engine, settings, "lakes")
-    assert where.endswith("/lakes/situation.html")
-    assert (tmp_path / "stays" / "lakes" / "situation.html").exists()
-    assert "lakes/situation.pdf could not be made: UnidentifiedImageError" in caplog.text
-
-
-def letters(pdf: bytes) -> str:
-    """What is printed on a PDF of ours, without spaces."""
-    streams = re.findall(rb"stream\n(.*?)\nendstream", pdf, re.DOTALL)
-    lines = [line for one in streams for line in re.findall(rb"\((.*?)\) Tj", zlib.decompress(one))]
-    return b"".join(lines).decode("latin-1").replace(" ", "")
+        for one in (path, ground_pictures.name_file(path)):
+            (tmp_path / "stays" / one).write_bytes(b"no picture any more")
+    seen = brief(engine, settings)
+    assert "The stored picture could not be read" in render_html(seen)
+    assert render_pdf(seen).startswith(b"%PDF-")
 
 
 def test_a_scene_of_many_items_and_a_long_reason_have_a_page_and_paper(
@@ -180,17 +176,17 @@ def test_a_scene_of_many_items_and_a_long_reason_have_a_page_and_paper(
         assert leased is not None
         reason = "the server said\n" * 50 + "something long " * 100 + "and its end"
         ledger.skip(conn, leased.observations[0].id, "w", reason)
-    arguments = ["report", "wide", "--out", str(tmp_path)]
+    arguments = ["report", "wide", "--out", str(tmp_path), "--format", "html"]
     done = CliRunner().invoke(app, arguments, env={"SEGWATCH_DATABASE_URL": database.url()})
     assert done.exit_code == 0, done.output
-    page = (tmp_path / "situation.html").read_text(encoding="utf-8")
+    page = (tmp_path / "briefing.html").read_text(encoding="utf-8")
     assert all(name in page for name in names)
     assert "and its end" in page
-    paper = letters((tmp_path / "situation.pdf").read_bytes())
-    assert paper.count("S2B_MSIL2A_") == 5
-    assert "and495more" in paper
-    assert "theserversaid" in paper
-    assert "anditsend" not in paper
+    assert "nothing observed yet" in page
+    paper = render_html(brief(engine, given(database), "wide"), limits=PAPER)
+    assert paper.count(">S2B_MSIL2A_") == 5
+    assert "and 495 more" in paper
+    assert "and its end" not in paper
 
 
 @pytest.mark.usefixtures("url")

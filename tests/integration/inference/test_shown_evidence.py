@@ -14,12 +14,11 @@ from segwatch.flows.config.settings import load_settings
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.flows.report.html import render_html
-from segwatch.flows.report.pdf import render_pdf
-from segwatch.flows.report.situation import gather
 from segwatch.flows.web.application import create_app
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertRule, AlertStatus, TrackingSettings
 from tests.conftest import Database
+from tests.support.briefings import brief
 from tests.support.paths import ROOT
 from tests.support.spectral_scenes import DarkWater, make_profile, queue_river, serving_river
 
@@ -85,15 +84,14 @@ def _check_message(payload: dict[str, Any], alert: dict[str, Any]) -> None:
 
 
 def _check_documents(engine: Engine, settings: Any) -> None:
-    situation = gather(engine, settings, "river")
-    assert [one.caption.partition("; ")[2][:24] for one in situation.pictures] == [
+    rendered = brief(engine, settings, "river")
+    assert [one.caption.partition("; ")[2][:24] for one in rendered.briefing.situation.pictures] == [
         "IoU with spectral 2: wat"
     ] * 2
-    html = render_html(situation)
+    html = render_html(rendered)
     assert "before, " in html
     assert "the shadow segmenter found" in html
     assert "IoU with spectral 2: water" in html
-    assert render_pdf(situation).startswith(b"%PDF-")
 
 
 def _check_map(client: TestClient, alert: dict[str, Any]) -> None:

@@ -8,7 +8,17 @@ import sys
 import pytest
 
 #: Imported by reports, tables, training, segmenting and the web server.
-HEAVY = {"fpdf", "pandas", "geopandas", "xarray", "dask", "skimage.registration", "scipy.optimize", "torch"}
+HEAVY = {
+    "weasyprint",
+    "PIL",
+    "pandas",
+    "geopandas",
+    "xarray",
+    "dask",
+    "skimage.registration",
+    "scipy.optimize",
+    "torch",
+}
 #: Needed by most commands, but not to explain them.
 WORKING = {"prefect", "httpx", "requests", "pystac_client", "numpy", "shapely", "rasterio", "scipy", "jinja2"}
 
