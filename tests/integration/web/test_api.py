@@ -228,7 +228,7 @@ def test_what_a_client_has_already_is_not_sent_again(client: TestClient, told: L
 
 
 def test_texts_are_compressed_for_clients_that_can_read_it(client: TestClient) -> None:
-    for one in ("/openapi.json", "/ogc/api", "/static/map.js"):
+    for one in ("/openapi.json", "/ogc/api", "/static/assess.js"):
         plain = client.get(one, headers={"Accept-Encoding": "identity"})
         with client.stream("GET", one, headers={"Accept-Encoding": "br;q=1, gzip;q=0.5"}) as answer:
             packed = b"".join(answer.iter_raw())
