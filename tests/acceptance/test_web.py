@@ -151,6 +151,7 @@ def test_no_serious_finding_of_accessibility(mapped: str, look: str) -> None:
         elif look == "dark":
             page.get_by_role("button", name="Dark colours").click()
         page.evaluate(axe.read_text(encoding="utf-8"))
+        show(page, "Alerts")
         page.locator(ALERTS).first.focus()
         page.keyboard.press("Enter")
         page.wait_for_selector("#object dl")

@@ -1,5 +1,5 @@
-import { existsSync, readFileSync, readdirSync, rmSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { readFileSync, readdirSync, rmSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { defineConfig, type Plugin } from "vite";
 
 const STATIC = resolve(import.meta.dirname, "../static");
@@ -37,13 +37,13 @@ function readLicence(root: string): string {
   return described.license;
 }
 
+/** Delete the files of the build before, just before those of this one are written. */
 function replaceFolder(): Plugin {
   return {
     name: "replace-folder",
-    writeBundle: { order: "pre", sequential: true, handler() {} },
-    buildStart() {
-      const folder = join(this.environment.config.build.outDir, FOLDER);
-      if (existsSync(folder) && dirname(folder) !== folder) rmSync(folder, { recursive: true });
+    apply: "build",
+    generateBundle() {
+      rmSync(join(this.environment.config.build.outDir, FOLDER), { recursive: true, force: true });
     },
   };
 }

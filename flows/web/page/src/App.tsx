@@ -5,6 +5,7 @@ import { getStage } from "./choosing";
 import { loadWatches, openWatch } from "./loading";
 import type { Theme } from "./palette";
 import { AlertInbox } from "./panels/AlertInbox";
+import { ComparePanel } from "./panels/ComparePanel";
 import { Legend } from "./panels/Legend";
 import { MapView } from "./panels/MapView";
 import { ObjectPanel } from "./panels/ObjectPanel";
@@ -17,7 +18,7 @@ import { ready, sceneIndex, store, useStore } from "./store";
 import { Await } from "./ui/parts";
 
 const NARROW = "(max-width: 760px)";
-const TABS: [Tab, string][] = [["alerts", "Alerts"], ["object", "Object"], ["watch", "Watch"], ["tools", "Tools"]];
+const TABS: [Tab, string][] = [["alerts", "Alerts"], ["object", "Object"], ["compare", "Compare"], ["watch", "Watch"], ["tools", "Tools"]];
 
 function useTheme(): Theme {
   const { address } = useStore();
@@ -97,6 +98,7 @@ function Tabs({ tab }: { tab: Tab }) {
       <div role="tabpanel" id="panel" aria-labelledby={`tab-${tab}`} tabIndex={-1}>
         {tab === "alerts" && <><h2 tabIndex={-1} class="hidden">Alerts</h2><AlertInbox /></>}
         {tab === "object" && <ObjectPanel />}
+        {tab === "compare" && <ComparePanel />}
         {tab === "watch" && <WatchPanel />}
         {tab === "tools" && <Tools />}
       </div>

@@ -1,6 +1,6 @@
 // Choose an object or an alert: date, place and panel follow, and the focus goes to the panel.
 import { ready, store } from "./store";
-import { isoTime } from "./times";
+import { addressTime, instant } from "./times";
 import type { Stage } from "./map/stage";
 import type { Alert } from "./types";
 import { type Box, boxOf } from "./words";
@@ -25,9 +25,9 @@ export function openObject(track: string): void {
 }
 
 export function openAlert(alert: Alert): void {
-  const at = Date.parse(isoTime(alert.valid_at));
-  const scene = (ready(store.state.scenes) ?? []).find((one) => Date.parse(isoTime(one.acquired_at)) === at);
-  store.go({ ...(scene ? { at: scene.acquired_at } : {}), object: alert.track_id, alert: alert.alert_id, tab: "object" });
+  const at = instant(alert.valid_at);
+  const scene = (ready(store.state.scenes) ?? []).find((one) => instant(one.acquired_at) === at);
+  store.go({ ...(scene ? { at: addressTime(scene.acquired_at) } : {}), object: alert.track_id, alert: alert.alert_id, tab: "object" });
   const box = boxOf(alert);
   if (box) showBox(box);
   focusPanel();

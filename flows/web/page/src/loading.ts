@@ -1,7 +1,7 @@
 // Load what the page shows, when the watch or the choice changes. Every failure is kept, with its reason.
 import { get, Refused } from "./api";
 import { LOADING, type Loaded, ready, store } from "./store";
-import { isoTime } from "./times";
+import { addressTime, instant } from "./times";
 import type { Alert, Alerts, CoverageRow, Scene, UnusedScene, Watch } from "./types";
 
 const MAX_ALERTS = 1000;
@@ -51,7 +51,7 @@ async function loadScenes(watch: string): Promise<void> {
 function addClearShares(scenes: Scene[], coverage: CoverageRow[]): Scene[] {
   const current = coverage.filter((one) => one.superseded_at === null && one.acquired_at !== null);
   const shares = new Map(current.map((one) => [Date.parse(one.acquired_at ?? ""), one.clear_share]));
-  return scenes.map((one) => ({ ...one, clear_share: shares.get(Date.parse(isoTime(one.acquired_at))) ?? null }));
+  return scenes.map((one) => ({ ...one, clear_share: shares.get(instant(one.acquired_at)) ?? null }));
 }
 
 async function loadUnused(watch: string): Promise<void> {
@@ -76,5 +76,5 @@ export async function loadAlerts(): Promise<void> {
 /** Show the scene at an index. */
 export function goToScene(index: number): void {
   const scene = (ready(store.state.scenes) ?? [])[index];
-  if (scene) store.go({ at: scene.acquired_at });
+  if (scene) store.go({ at: addressTime(scene.acquired_at) });
 }

@@ -23,6 +23,14 @@ export const KINDS: Kind[] = [
   { shows: ["gone"], label: "disappeared earlier", colour: "#8a7f85", gone: true },
 ];
 
+/** What a comparison of two dates says about an object; the others are as in the legend of one date. */
+export const COMPARED: Kind[] = [
+  ...KINDS.filter((one) => !["as before", "baseline", "gone", "disappeared"].includes(one.shows[0] ?? "")).map((one) => ({ ...one, label: one.label.replace(" on this date", "") })),
+  { shows: ["disappeared"], label: "disappeared", colour: "#cc79a7", gone: true },
+  { shows: ["unchanged"], label: "seen, and unchanged", colour: "#8d969e" },
+  { shows: ["not seen"], label: "not seen in between", colour: "#4d4d4d" },
+];
+
 export const GONE = KINDS.filter((one) => one.gone).flatMap((one) => one.shows);
 
 export const colourOf = (shows: string) => KINDS.find((one) => one.shows.includes(shows))?.colour ?? "#009e73";

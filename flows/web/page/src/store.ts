@@ -1,7 +1,7 @@
 // The state of the page: what the address says, and what the server said. Components redraw on each change.
 import { useEffect, useState } from "preact/hooks";
 import { type Address, readAddress, writeAddress } from "./address";
-import { isoTime } from "./times";
+import { instant } from "./times";
 import type { Why } from "./panels/WhyNot";
 import type { Alert, Alerts, DrawnObject, Scene, UnusedScene, Watch } from "./types";
 
@@ -15,6 +15,8 @@ export interface State {
   unused: UnusedScene[];
   /** Objects drawn as outlines in the view, for choosing by keyboard. */
   inView: DrawnObject[];
+  /** Date at which they were drawn: the map follows a new date after a while. */
+  inViewAt: string;
   counts: { objects: number; outlined: number; refuted: number };
   /** Alerts that are selected for a mark together. */
   picked: string[];
@@ -25,7 +27,7 @@ export interface State {
   /** Whether the bottom sheet of a narrow screen is open. */
   sheet: boolean;
   /** What a click on the map asks. */
-  asking: "object" | "why";
+  asking: "object" | "why" | "nothing";
   /** Answer to "why is there no alert here?"; null before the first question. */
   why: Loaded<Why> | null;
 }
@@ -34,7 +36,7 @@ export const LOADING = { is: "loading" } as const;
 
 class Store {
   state: State = {
-    address: readAddress(location.hash), watches: LOADING, scenes: LOADING, alerts: LOADING, unused: [], inView: [],
+    address: readAddress(location.hash), watches: LOADING, scenes: LOADING, alerts: LOADING, unused: [], inView: [], inViewAt: "",
     counts: { objects: 0, outlined: 0, refuted: 0 }, picked: [], busy: false, problem: "", playing: false, sheet: false, asking: "object", why: null,
   };
 
@@ -74,16 +76,16 @@ export const currentWatch = (state: State): Watch | null =>
 /** Index of the scene on show; -1 without scenes. */
 export function sceneIndex(state: State): number {
   const scenes = ready(state.scenes) ?? [];
-  const at = Date.parse(isoTime(state.address.at));
-  const found = scenes.findIndex((one) => Date.parse(isoTime(one.acquired_at)) === at);
+  const at = instant(state.address.at);
+  const found = scenes.findIndex((one) => instant(one.acquired_at) === at);
   return found >= 0 ? found : scenes.length - 1;
 }
 
 /** Index of the earlier scene of a comparison. */
 export function earlierIndex(state: State): number {
   const scenes = ready(state.scenes) ?? [];
-  const from = Date.parse(isoTime(state.address.from));
-  const found = scenes.findIndex((one) => Date.parse(isoTime(one.acquired_at)) === from);
+  const from = instant(state.address.from);
+  const found = scenes.findIndex((one) => instant(one.acquired_at) === from);
   return found >= 0 ? found : Math.max(0, sceneIndex(state) - 1);
 }
 

@@ -131,6 +131,23 @@ export interface History {
   children: unknown[];
 }
 
+export interface ComparisonRow {
+  target: string;
+  change: string;
+  status: string | null;
+  objects: number;
+  area_m2: number;
+  difference_m2: number;
+}
+
+/** What became of the objects between two times. */
+export interface Comparison {
+  totals: ComparisonRow[];
+  /** Ground that the scenes of the two times did not see; null without a scene up to that time. */
+  not_seen_m2: { from: number | null; to: number | null };
+  area_m2: number;
+}
+
 /** Properties of a feature of the layer `objects`. */
 export interface ObjectFeature {
   track_id: string;

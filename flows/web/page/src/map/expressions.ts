@@ -1,6 +1,6 @@
 // What the layers of objects show, as expressions of the MapLibre style specification. Pure functions.
 import type { ExpressionSpecification, FilterSpecification } from "maplibre-gl";
-import { GONE, KINDS } from "../palette";
+import { COMPARED, GONE, KINDS } from "../palette";
 import { NOT_JUDGED } from "../words";
 
 /** Whether a feature shows a change that was refuted, while refuted changes are hidden. */
@@ -48,5 +48,15 @@ export function makeFilters(statuses: string[], targets: string[]): ObjectFilter
     dots: ["all", ...wanted],
   };
 }
+
+/** Colour of an object by what became of it between two dates. */
+export const comparedColour: ExpressionSpecification =
+  ["match", ["get", "change"], ...COMPARED.flatMap((one) => [one.shows, one.colour]), "#009e73"] as unknown as ExpressionSpecification;
+
+/** Objects of a comparison, by the chosen statuses and targets. */
+export const comparedFilter = (statuses: string[], targets: string[]): FilterSpecification => ["all",
+  ["in", ["coalesce", ["get", "status"], NOT_JUDGED], ["literal", statuses]],
+  ...(targets.length ? [["any", not(["has", "target"]), ["in", ["get", "target"], ["literal", targets]]] as ExpressionSpecification] : []),
+];
 
 export const dotOpacity = (statuses: string[]): ExpressionSpecification => ["case", isGone(statuses), 0.35, 0.9];

@@ -4,8 +4,8 @@ import "maplibre-gl/dist/maplibre-gl.css";
 import workerUrl from "maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url";
 import { Protocol } from "pmtiles";
 import { makeHatches } from "./hatch";
-import { colour, dotOpacity, makeFilters } from "./expressions";
-import { CLICKABLE, makeObjectLayers, makeStyle, OBJECTS } from "./style";
+import { colour, comparedFilter, dotOpacity, makeFilters } from "./expressions";
+import { CLICKABLE, makeChangeLayers, makeObjectLayers, makeStyle, OBJECTS } from "./style";
 import type { Theme } from "../palette";
 import type { DrawnObject, ObjectFeature, Scene, Watch } from "../types";
 import { type Box, tileBoxOf } from "../words";
@@ -24,6 +24,8 @@ export interface Drawing {
   imagery: boolean;
   object: string;
   theme: Theme;
+  /** Earlier scene, to draw what became of the objects since; null: the objects at one date. */
+  since: Scene | null;
 }
 
 export interface Counts {
@@ -34,12 +36,21 @@ export interface Counts {
 
 const LABELS = "countries";
 
+/** Address of the tiles; the server simplifies the objects and draws the largest as polygons. */
+function tileAddress({ watch, scene, since }: Drawing): string {
+  const query = since
+    ? new URLSearchParams({ watch: watch.watch, from: since.acquired_at, to: scene.acquired_at })
+    : new URLSearchParams({ watch: watch.watch, at: scene.acquired_at });
+  return `${location.origin}/api/${since ? "compare" : "tiles"}/{z}/{x}/{y}.mvt?${query}`;
+}
+
 export class Pane {
   readonly map: maplibregl.Map;
   private drawn: Drawing | null = null;
   private wanted: Drawing | null = null;
   private theme: Theme;
   private loaded = false;
+  private comparing = false;
 
   constructor(container: HTMLElement, theme: Theme) {
     this.theme = theme;
@@ -68,11 +79,16 @@ export class Pane {
     }
     const before = this.drawn;
     this.drawn = next;
-    const moved = !before || before.watch !== next.watch || before.scene !== next.scene;
-    if (moved) this.showObjects(next);
+    const moved = !before || before.watch !== next.watch || before.scene !== next.scene || before.since !== next.since;
+    const rebuilt = moved && this.showObjects(next);
     if (moved || before.imagery !== next.imagery) this.showImagery(next);
-    if (!before || before.statuses !== next.statuses || before.targets !== next.targets) this.styleObjects(next);
-    if (!before || before.object !== next.object) this.highlight(next.object);
+    if (rebuilt || !before || before.statuses !== next.statuses || before.targets !== next.targets) this.styleObjects(next);
+    if (rebuilt || !before || before.object !== next.object) this.highlight(next.object);
+  }
+
+  /** Acquisition time of the scene that is drawn. */
+  drawnAt(): string {
+    return this.drawn?.scene.acquired_at ?? "";
   }
 
   /** Ask anew for everything that is drawn. */
@@ -81,17 +97,25 @@ export class Pane {
     if (this.wanted) this.draw(this.wanted);
   }
 
-  /** Show the objects as they were at a time; the server simplifies them and draws the largest as polygons. */
-  private showObjects({ watch, scene, theme }: Drawing): void {
-    const query = new URLSearchParams({ watch: watch.watch, at: scene.acquired_at });
-    const tiles = [`${location.origin}/api/tiles/{z}/{x}/{y}.mvt?${query}`];
+  /** Show the objects as they were at a time, or what became of them; whether the layers were built anew. */
+  private showObjects(drawing: Drawing): boolean {
+    const tiles = [tileAddress(drawing)];
     const source = this.map.getSource<maplibregl.VectorTileSource>(OBJECTS);
-    if (source) {
+    const comparing = drawing.since !== null;
+    if (source && comparing === this.comparing) {
       source.setTiles(tiles);
-      return;
+      return false;
     }
+    if (source) {
+      const old = this.map.getStyle().layers.filter((one) => "source" in one && one.source === OBJECTS);
+      for (const { id } of old) this.map.removeLayer(id);
+      this.map.removeSource(OBJECTS);
+    }
+    this.comparing = comparing;
     this.map.addSource(OBJECTS, { type: "vector", maxzoom: 16, tiles });
-    for (const layer of makeObjectLayers(theme)) this.map.addLayer(layer, LABELS);
+    const layers = comparing ? makeChangeLayers(drawing.theme) : makeObjectLayers(drawing.theme);
+    for (const layer of layers) this.map.addLayer(layer, LABELS);
+    return true;
   }
 
   private showImagery({ watch, scene, imagery }: Drawing): void {
@@ -107,7 +131,12 @@ export class Pane {
     this.map.addLayer({ id: "imagery", type: "raster", source: "imagery", paint: { "raster-fade-duration": 0 } }, "unseen");
   }
 
-  private styleObjects({ statuses, targets }: Drawing): void {
+  private styleObjects({ statuses, targets, since }: Drawing): void {
+    if (since) {
+      const chosen = comparedFilter(statuses, targets);
+      for (const layer of ["changes-fill", "changes-casing", "changes-line", "changes-dots"]) this.map.setFilter(layer, chosen);
+      return;
+    }
     const filters = makeFilters(statuses, targets);
     const shade = colour(statuses);
     this.map.setFilter("objects-fill", filters.fill);
@@ -151,6 +180,7 @@ export class Pane {
   countObjects(): Counts {
     const tiles = new Map<string, Counts>();
     if (this.map.getSource(OBJECTS)) {
+      // a comparison counts only where not all objects are drawn as outlines
       for (const { properties } of this.map.querySourceFeatures(OBJECTS, { sourceLayer: "summary" })) {
         tiles.set(String(properties.tile), properties as Counts);
       }

@@ -62,7 +62,9 @@ export class Stage {
 
   fit(box: Box, maxZoom?: number): void {
     const [west, south, east, north] = box;
-    this.main.map.fitBounds([[west, south], [east, north]], { padding: 40, animate: false, ...(maxZoom ? { maxZoom, padding: 120 } : {}) });
+    const { clientWidth, clientHeight } = this.front;
+    const padding = Math.min(clientWidth, clientHeight) * (maxZoom ? 0.25 : 0.06);
+    this.main.map.fitBounds([[west, south], [east, north]], { padding, animate: false, ...(maxZoom ? { maxZoom } : {}) });
   }
 
   private openBefore(theme: Theme): Pane {

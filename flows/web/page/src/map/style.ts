@@ -1,10 +1,10 @@
 // The style of the map: base map, imagery, ground that was not seen, objects.
-import type { LayerSpecification, StyleSpecification } from "maplibre-gl";
+import type { ExpressionSpecification, LayerSpecification, StyleSpecification } from "maplibre-gl";
+import { comparedColour } from "./expressions";
 import basemap from "../../basemap/basemap.pmtiles?url";
 import { GROUND, type Theme } from "../palette";
 
 export const OBJECTS = "objects";
-export const CHANGES = "changes";
 export const UNSEEN = "unseen-hatch";
 export const GONE_PATTERN = "gone-hatch";
 /** Layers of objects that a click can choose, the topmost first. */
@@ -65,13 +65,44 @@ export function makeObjectLayers(theme: Theme): LayerSpecification[] {
       id: "objects-dots", type: "circle", source: OBJECTS, "source-layer": "dots",
       paint: { "circle-radius": ["interpolate", ["linear"], ["ln", ["get", "objects"]], 0, 2.5, 7, 7] },
     },
-    {
-      id: "objects-chosen", type: "line", ...outlines, filter: ["==", ["get", "track_id"], ""],
-      paint: { "line-width": 5, "line-color": "#ffffff", "line-blur": 0.5 },
-    },
-    {
-      id: "objects-chosen-core", type: "line", ...outlines, filter: ["==", ["get", "track_id"], ""],
-      paint: { "line-width": 2.4, "line-color": "#000000" },
-    },
+    ...highlights(outlines),
   ];
 }
+
+const changeIs = (...kinds: string[]): ExpressionSpecification => ["in", ["get", "change"], ["literal", kinds]];
+
+/** Layers of what became of the objects between two dates; the ids of those that are chosen are as for one date. */
+export function makeChangeLayers(theme: Theme): LayerSpecification[] {
+  const outlines = { source: OBJECTS, "source-layer": "changes" };
+  const still: ExpressionSpecification = ["!", changeIs("disappeared", "not seen")];
+  return [
+    { id: "unseen", type: "fill", source: OBJECTS, "source-layer": "unseen", paint: { "fill-pattern": UNSEEN } },
+    {
+      id: "changes-fill", type: "fill", ...outlines,
+      paint: { "fill-color": comparedColour, "fill-opacity": ["case", changeIs("unchanged"), 0.12, still, 0.5, 0.08] },
+    },
+    { id: "changes-gone", type: "fill", ...outlines, filter: changeIs("disappeared"), paint: { "fill-pattern": GONE_PATTERN } },
+    { id: "changes-unseen", type: "fill", ...outlines, filter: changeIs("not seen"), paint: { "fill-pattern": UNSEEN } },
+    { id: "changes-casing", type: "line", ...outlines, paint: casing(theme) },
+    {
+      id: "changes-line", type: "line", ...outlines,
+      paint: { "line-color": comparedColour, "line-width": ["case", changeIs("unchanged", "not seen"), 1, 2.2] },
+    },
+    {
+      id: "changes-dots", type: "circle", source: OBJECTS, "source-layer": "dots",
+      paint: { "circle-color": comparedColour, "circle-radius": ["interpolate", ["linear"], ["ln", ["get", "objects"]], 0, 2.5, 7, 7] },
+    },
+    ...highlights(outlines),
+  ];
+}
+
+const highlights = (outlines: { source: string; "source-layer": string }): LayerSpecification[] => [
+  {
+    id: "objects-chosen", type: "line", ...outlines, filter: ["==", ["get", "track_id"], ""],
+    paint: { "line-width": 5, "line-color": "#ffffff", "line-blur": 0.5 },
+  },
+  {
+    id: "objects-chosen-core", type: "line", ...outlines, filter: ["==", ["get", "track_id"], ""],
+    paint: { "line-width": 2.4, "line-color": "#000000" },
+  },
+];

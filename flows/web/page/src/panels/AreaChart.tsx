@@ -1,5 +1,5 @@
 // The area of an object over time, with its interval, as a small chart; the same numbers follow as a table.
-import { isoTime } from "../times";
+import { instant } from "../times";
 import { colourOf } from "../palette";
 import type { History, HistoryEntry } from "../types";
 import { area, day, describeStatus } from "../words";
@@ -38,13 +38,13 @@ export function AreaChart({ history, at }: { history: History; at: string }) {
 }
 
 function Drawing({ rows, at }: { rows: HistoryEntry[]; at: string }) {
-  const times = rows.map((one) => Date.parse(isoTime(one.at)));
+  const times = rows.map((one) => instant(one.at));
   const [first, last] = [Math.min(...times), Math.max(...times)];
   const top = Math.max(...rows.map((one) => one.area_high_m2 ?? one.area_m2), 1);
   const x = (time: number) => LEFT + (last === first ? 0.5 : (time - first) / (last - first)) * (WIDTH - LEFT - 10);
   const y = (value: number) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
   const points = rows.map((one, index) => [x(times[index] ?? first), y(one.area_m2)] as const);
-  const now = Date.parse(isoTime(at));
+  const now = instant(at);
   return (
     <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`From ${area(rows[0]?.area_m2)} on ${day(rows[0]?.at)} to ${area(rows.at(-1)?.area_m2)} on ${day(rows.at(-1)?.at)}`}>
       <line class="axis" x1={LEFT} x2={WIDTH} y1={y(0)} y2={y(0)} />

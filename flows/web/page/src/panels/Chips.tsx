@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { address } from "../api";
 import { ready, store, useStore } from "../store";
+import { addressTime } from "../times";
 import type { Scene } from "../types";
 import { day } from "../words";
 
@@ -38,7 +39,7 @@ function Chip({ scene, place, width }: { scene: Scene; place: Place; width: numb
   const source = address(`/imagery/chips/${scene.scene_id}.png`, { watch, lon: String(place.lon), lat: String(place.lat), width_m: String(Math.round(width)) });
   return (
     <li>
-      <button type="button" aria-current={store.state.address.at === scene.acquired_at} onClick={() => store.go({ at: scene.acquired_at })}>
+      <button type="button" aria-current={store.state.address.at === addressTime(scene.acquired_at)} onClick={() => store.go({ at: addressTime(scene.acquired_at) })}>
         {failed ? <span class="blank">not available</span> : <img src={source} alt={`The place on ${day(scene.acquired_at)}`} loading="lazy" width="96" height="96" onError={() => fail(true)} />}
         {day(scene.acquired_at)}
       </button>

@@ -58,6 +58,7 @@ function openStage(front: HTMLElement, back: HTMLElement, theme: Theme): Stage {
   setStage(stage);
   const { map } = stage.main;
   map.on("click", (event) => {
+    if (store.state.asking === "nothing") return;
     if (store.state.asking === "why") void askWhy(event.lngLat.lng, event.lngLat.lat);
     else {
       const found = stage.main.findObject(event.point);
@@ -65,12 +66,13 @@ function openStage(front: HTMLElement, back: HTMLElement, theme: Theme): Stage {
     }
   });
   map.on("mousemove", (event) => {
+    if (store.state.asking === "nothing") return;
     map.getCanvas().style.cursor = store.state.asking === "why" ? "help" : stage.main.findObject(event.point) ? "pointer" : "";
   });
   map.on("moveend", () => store.go({ view: stage.view() }));
   map.on("dataloading", () => markBusy(true));
   map.on("idle", () => {
-    store.set({ inView: stage.main.listObjects(), counts: stage.main.countObjects() });
+    store.set({ inView: stage.main.listObjects(), inViewAt: stage.main.drawnAt(), counts: stage.main.countObjects() });
     markBusy(false);
   });
   map.on("error", ({ error }) => reportProblem(error));
@@ -96,7 +98,7 @@ function describeDrawings(state: State, theme: Theme): Drawings | null {
   const scene = scenes[sceneIndex(state)];
   if (!watch || !scene) return null;
   const { statuses, targets, imagery, object, mode } = state.address;
-  const now: Drawing = { watch, scene, statuses, targets, imagery, object, theme };
-  const earlier = scenes[earlierIndex(state)];
+  const earlier = scenes[earlierIndex(state)] ?? null;
+  const now: Drawing = { watch, scene, statuses, targets, imagery, object, theme, since: mode === "changes" ? earlier : null };
   return { mode, now, before: earlier && mode !== "one" ? { ...now, scene: earlier } : null };
 }

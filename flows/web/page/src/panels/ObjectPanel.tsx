@@ -116,7 +116,7 @@ function ObjectCard() {
   const { object, retry } = useObject(track, at);
   const history = useHistory(track, watch);
   const { reviews, reload } = useReviews(watch, track);
-  const drawn = state.inView.find((one) => one.track_id === track);
+  const drawn = state.inViewAt === at ? state.inView.find((one) => one.track_id === track) : undefined;
   const place = usePlace(drawn, currentAlert(state));
   return (
     <section id="object" aria-label="Selected object">

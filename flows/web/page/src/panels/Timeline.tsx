@@ -3,13 +3,13 @@ import { useEffect } from "preact/hooks";
 import type { Mode } from "../address";
 import { goToScene, openWatch } from "../loading";
 import { earlierIndex, sceneIndex, store, useStore } from "../store";
-import { isoTime } from "../times";
+import { addressTime, instant } from "../times";
 import type { Scene } from "../types";
 import { Await } from "../ui/parts";
 import { day } from "../words";
 
 const STEP_MS = 1400;
-const MODES: [Mode, string][] = [["one", "One date"], ["swipe", "Swipe"], ["blink", "Blink"]];
+const MODES: [Mode, string][] = [["one", "One date"], ["swipe", "Swipe"], ["blink", "Blink"], ["changes", "Changes"]];
 
 export function Timeline() {
   const { scenes, address } = useStore();
@@ -42,7 +42,7 @@ function Axis({ scenes }: { scenes: Scene[] }) {
             <button key={one} type="button" aria-pressed={mode === one} disabled={one !== "one" && scenes.length < 2} onClick={() => compare(one, scenes)}>{label}</button>
           ))}
           {mode !== "one" && (
-            <label>with <select id="from" value={scenes[earlierIndex(state)]?.acquired_at} onChange={(event) => store.go({ from: event.currentTarget.value })}>
+            <label>with <select id="from" value={scenes[earlierIndex(state)]?.acquired_at} onChange={(event) => store.go({ from: addressTime(event.currentTarget.value) })}>
               {scenes.map((one) => <option key={one.scene_id} value={one.acquired_at}>{day(one.acquired_at)}</option>)}
             </select></label>
           )}
@@ -55,9 +55,9 @@ function Axis({ scenes }: { scenes: Scene[] }) {
 
 /** Enter a comparison, with the scene before unless an earlier date was chosen. */
 function compare(mode: Mode, scenes: Scene[]): void {
-  const from = mode === "one" ? "" : scenes[earlierIndex(store.state)]?.acquired_at ?? "";
+  const from = mode === "one" ? "" : addressTime(scenes[earlierIndex(store.state)]?.acquired_at ?? "");
   store.set({ playing: false });
-  store.go({ mode, from });
+  store.go({ mode, from, ...(mode === "changes" ? { tab: "compare" as const } : {}) });
 }
 
 function play(index: number, length: number): void {
@@ -82,17 +82,22 @@ function usePlaying(index: number, length: number): void {
 
 function Ticks({ scenes, index }: { scenes: Scene[]; index: number }) {
   const state = useStore();
-  const times = scenes.map((one) => Date.parse(isoTime(one.acquired_at)));
+  const times = scenes.map((one) => instant(one.acquired_at));
   const [first, last] = [times[0] ?? 0, times.at(-1) ?? 0];
   const place = (at: number) => (last === first ? 50 : 1 + (98 * (at - first)) / (last - first));
   const from = state.address.mode === "one" ? -1 : earlierIndex(state);
+  const nearest = (event: PointerEvent) => {
+    const { left, width } = (event.currentTarget as HTMLElement).getBoundingClientRect();
+    const distances = times.map((one) => Math.abs(place(one) - (100 * (event.clientX - left)) / width));
+    goToScene(distances.indexOf(Math.min(...distances)));
+  };
   return (
     <div class="axis">
-      <div class="ticks" aria-hidden="true">
+      <div class="ticks" aria-hidden="true" onPointerDown={nearest} onPointerMove={(event) => event.buttons === 1 && nearest(event)}>
         {scenes.map((one, at) => (
           <span
             key={one.scene_id} class={`tick ${at === index ? "now" : ""} ${at === from ? "from" : ""}`} title={`${day(one.acquired_at)}${one.clear_share === null ? "" : `: ${Math.round(one.clear_share * 100)} % clear`}`}
-            style={{ left: `${place(times[at] ?? first)}%` }} onClick={() => goToScene(at)}
+            style={{ left: `${place(times[at] ?? first)}%` }}
           >
             <i style={{ height: `${20 + 80 * (one.clear_share ?? 1)}%` }} class={one.clear_share === null ? "unknown" : ""} />
           </span>
