@@ -3,7 +3,7 @@ import * as maplibregl from "maplibre-gl";
 import { type Drawing, Pane } from "./pane";
 import type { Mode, View } from "../address";
 import type { Theme } from "../palette";
-import type { Box } from "../words";
+import { type Box, day } from "../words";
 
 const BLINK_MS = 900;
 
@@ -31,6 +31,8 @@ export class Stage {
   draw({ mode, now, before }: Drawings): void {
     this.main.draw(now);
     const comparing = (mode === "swipe" || mode === "blink") && before !== null;
+    this.front.dataset.date = comparing ? day(now.scene.acquired_at) : "";
+    this.back.dataset.date = comparing ? day(before.scene.acquired_at) : "";
     this.back.hidden = !comparing;
     if (!comparing) {
       this.endComparison();
