@@ -29,7 +29,8 @@ CONFIRMED = "segwatch.alert.confirmed"
 REFUTED = "segwatch.alert.refuted"
 RETRACTED = "segwatch.alert.retracted"
 REINSTATED = "segwatch.alert.reinstated"
-TYPES = (ALERT, DIGEST, ESCALATED, PROVISIONAL, CONFIRMED, REFUTED, RETRACTED, REINSTATED)
+TEST = "segwatch.test"
+TYPES = (ALERT, DIGEST, ESCALATED, PROVISIONAL, CONFIRMED, REFUTED, RETRACTED, REINSTATED, TEST)
 """Types of messages that are sent."""
 #: Version 1 had neither this field nor beliefs.
 DATA_SCHEMA = "urn:segwatch:messages:2"
@@ -153,6 +154,12 @@ def build_digest(
         "not_listed": len(entries) - len(listed),
     }
     return _event(DIGEST, delivery_id, rule, data, now)
+
+
+def build_test(delivery_id: UUID, watch: str, by: str, now: datetime) -> dict[str, Any]:
+    """Build a message that only shows that a channel works."""
+    words = "Test message: nothing happened. Alerts of this watch reach this channel."
+    return _event(TEST, delivery_id, watch, {"watch": watch, "requested_by": by, "message": words}, now)
 
 
 def _short(alerts: Iterable[Any]) -> Iterator[Any]:

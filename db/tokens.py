@@ -44,10 +44,17 @@ class Scope(StrEnum):
     ANNOUNCE = "announce"
     """Announce new items of catalogs, which requests searches."""
 
+    OPERATE = "operate"
+    """Retry, pause and resume watches, and send test messages."""
+
     @property
     def implied(self) -> frozenset[Scope]:
         """The scope itself, and those that go with it: people read what they decide about."""
-        more = {Scope.ACKNOWLEDGE: {Scope.READ}, Scope.REVIEW: {Scope.READ, Scope.ACKNOWLEDGE}}
+        more = {
+            Scope.ACKNOWLEDGE: {Scope.READ},
+            Scope.REVIEW: {Scope.READ, Scope.ACKNOWLEDGE},
+            Scope.OPERATE: {Scope.READ},
+        }
         return frozenset({self, *more.get(self, ())})
 
 

@@ -15,13 +15,18 @@ from segwatch.db.analyst.accuracy import (
     list_strata,
     read_accuracy,
 )
+from segwatch.db.analyst.alert_inbox import (
+    AlertFilter,
+    AlertMark,
+    AlertOrder,
+    count_alerts_by,
+    list_alert_page,
+)
 from segwatch.db.analyst.alerts import (
     ChangeStatus,
     count_alerts,
-    count_alerts_by_status,
     list_alerts,
     list_alerts_for_feed,
-    list_alerts_for_map,
     read_alert_for_feed,
 )
 from segwatch.db.analyst.changes import (
@@ -30,6 +35,7 @@ from segwatch.db.analyst.changes import (
     list_largest_changes,
     sum_changes,
 )
+from segwatch.db.analyst.comparisons import Box, TileSpan, compare_totals, measure_unseen, read_change_tile
 from segwatch.db.analyst.coverage import (
     count_states,
     explain_missing_alert,
@@ -60,12 +66,15 @@ from segwatch.db.analyst.exports import (
     iter_objects,
     open_snapshot,
 )
+from segwatch.db.analyst.object_history import ObjectHistory, read_object_history
 from segwatch.db.analyst.object_panel import ObjectPanel, read_object_panel
 from segwatch.db.analyst.objects import (
+    TileMoment,
+    TilePlace,
     check_readable,
     list_reviews,
     read_object_tile,
-    read_snapshot,
+    read_version,
 )
 from segwatch.db.analyst.observed import (
     DETECTION_COLUMNS,
@@ -76,7 +85,9 @@ from segwatch.db.analyst.observed import (
     iter_reviewed,
     list_observations,
 )
+from segwatch.db.analyst.operations import list_operations
 from segwatch.db.analyst.rows import Rows
+from segwatch.db.analyst.search import find_by_id, find_watches, parse_id_prefix
 from segwatch.db.analyst.shadows import count_observed as count_observed
 from segwatch.db.analyst.shadows import list_compared_objects, list_compared_scenes, list_differences
 from segwatch.db.analyst.watches import list_upgrades, list_watches, read_watch, summarize_watches
@@ -88,25 +99,36 @@ __all__ = [
     "OBJECT_COLUMNS",
     "OBSERVATION_COLUMNS",
     "REVIEW_COLUMNS",
+    "AlertFilter",
+    "AlertMark",
+    "AlertOrder",
+    "Box",
     "ChangeStatus",
+    "ObjectHistory",
     "ObjectPanel",
     "Position",
     "Rows",
     "Selection",
     "SeriesPosition",
     "StoredCalibration",
+    "TileMoment",
+    "TilePlace",
+    "TileSpan",
     "check_position",
     "check_readable",
     "compare_areas",
+    "compare_totals",
     "count_alerts",
-    "count_alerts_by_status",
+    "count_alerts_by",
     "count_refuted_changes",
     "count_states",
     "describe_accuracy",
     "describe_target",
     "estimate_assessment",
     "explain_missing_alert",
+    "find_by_id",
     "find_gap",
+    "find_watches",
     "iter_change_deltas",
     "iter_changes",
     "iter_detections",
@@ -115,9 +137,9 @@ __all__ = [
     "iter_objects",
     "iter_observations",
     "iter_reviewed",
+    "list_alert_page",
     "list_alerts",
     "list_alerts_for_feed",
-    "list_alerts_for_map",
     "list_calibrations",
     "list_compared_objects",
     "list_compared_scenes",
@@ -127,6 +149,7 @@ __all__ = [
     "list_events",
     "list_largest_changes",
     "list_observations",
+    "list_operations",
     "list_readable_items",
     "list_reported_scenes",
     "list_reviews",
@@ -136,13 +159,17 @@ __all__ = [
     "list_unused",
     "list_upgrades",
     "list_watches",
+    "measure_unseen",
     "open_snapshot",
+    "parse_id_prefix",
     "read_accuracy",
     "read_alert_for_feed",
+    "read_change_tile",
+    "read_object_history",
     "read_object_panel",
     "read_object_tile",
     "read_position",
-    "read_snapshot",
+    "read_version",
     "read_watch",
     "sum_changes",
     "summarize_watches",

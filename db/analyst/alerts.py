@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from segwatch.db.analyst.rows import Rows, choose_bounds, fetch_rows
+from segwatch.db.analyst.rows import Rows, fetch_rows
 
 
 class ChangeStatus(enum.StrEnum):
@@ -36,28 +35,6 @@ _COUNT = text(
     """
     SELECT count(*) FROM watch.alerts
     WHERE watch = :watch AND (NOT CAST(:unresolved AS boolean) OR status <> 'resolved')
-    """
-)
-_FOR_MAP = text(
-    """
-    SELECT count(*) OVER () AS of_all, a.alert_id, a.track_id, a.rule,
-           a.kind, a.target, CAST(a.valid_at AS text) AS valid_at,
-           a.before_m2, a.after_m2, a.delivered_at, a.status, a.status_by, a.status_note, a.snoozed_until,
-           a.retracted_at, a.retracted_because, a.change_status, a.confidence, a.observations_for,
-           a.observations_against, a.evidence, a.shadow_share, a.shadow_iou, a.accuracy,
-           (SELECT c.confidence_calibrated FROM watch.changes c WHERE c.change_id = a.change_id)
-               AS confidence_calibrated,
-           ST_XMin(a.geom) AS west, ST_YMin(a.geom) AS south, ST_XMax(a.geom) AS east, ST_YMax(a.geom) AS north,
-           ST_XMin(ST_ShiftLongitude(a.geom)) AS west_to_360, ST_XMax(ST_ShiftLongitude(a.geom)) AS east_to_360
-    FROM watch.alerts a
-    WHERE a.watch = :watch AND coalesce(a.change_status, 'not judged') = ANY(CAST(:statuses AS text[]))
-    ORDER BY a.valid_at DESC, abs(a.after_m2 - a.before_m2) DESC, a.alert_id LIMIT :limit
-    """
-)
-_COUNT_STATUSES = text(
-    """
-    SELECT coalesce(change_status, 'not judged') AS status, count(*) AS alerts FROM watch.alerts WHERE watch = :watch
-    GROUP BY 1 ORDER BY 1
     """
 )
 _WITH_CORRECTIONS = """
@@ -88,32 +65,6 @@ def list_alerts(conn: Connection, watch: str, *, unresolved: bool = False, limit
 def count_alerts(conn: Connection, watch: str, *, unresolved: bool = False) -> int:
     """Count the alerts that :func:`list_alerts` would return without a limit."""
     return int(conn.execute(_COUNT, {"watch": watch, "unresolved": unresolved}).scalar_one())
-
-
-def list_alerts_for_map(
-    conn: Connection, watch: str, limit: int, statuses: Collection[ChangeStatus] = tuple(ChangeStatus)
-) -> tuple[Rows, int]:
-    """List the alerts of a watch with their bounds, latest change first, larger ones first within one time.
-
-    Parameters
-    ----------
-    statuses
-        Only alerts about changes of these statuses.
-
-    Returns
-    -------
-    tuple[Rows, int]
-        At most ``limit`` alerts, bounds in degrees (EPSG:4326), and the number of all alerts of these statuses.
-    """
-    found = fetch_rows(conn, _FOR_MAP, watch=watch, limit=limit, statuses=[one.value for one in statuses])
-    rows = [choose_bounds(row) for row in found]
-    counts = [row.pop("of_all") for row in rows]
-    return rows, counts[0] if counts else 0
-
-
-def count_alerts_by_status(conn: Connection, watch: str) -> dict[str, int]:
-    """Count the alerts of a watch by the status of their change, one of :class:`ChangeStatus`."""
-    return {row["status"]: row["alerts"] for row in fetch_rows(conn, _COUNT_STATUSES, watch=watch)}
 
 
 def list_alerts_for_feed(conn: Connection, watch: str, limit: int) -> tuple[Rows, int]:

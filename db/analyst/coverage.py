@@ -40,7 +40,10 @@ _STATES = text(
 )
 _WHY_NOT = text(
     """
-    SELECT n.*, c.reason FROM watch.why_not(:lon, :lat, :at, :watch) n
+    SELECT n.*, c.reason,
+           (SELECT i.scene_id FROM watch.imagery i
+            WHERE i.watch = :watch AND i.observation_id = n.observation_id LIMIT 1) AS scene_id
+    FROM watch.why_not(:lon, :lat, :at, :watch) n
     LEFT JOIN watch.coverage c ON c.observation_id = n.observation_id
     ORDER BY n.acquired_at NULLS LAST, n.observation_id
     """

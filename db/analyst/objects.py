@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 from sqlalchemy import Connection, text
 
 from segwatch.db.analyst.rows import Rows, fetch_rows
 
-#: Two equal texts name two snapshots that see the same transactions.
-_SNAPSHOT = text("SELECT CAST(pg_current_snapshot() AS text)")
+_VERSION = text("SELECT watch.data_version(:watch)")
 _TILE = text(
-    "SELECT CAST(pg_current_snapshot() AS text),"
-    " watch.objects_tile(:watch, CAST(:at AS timestamptz), :z, :x, :y)"
+    "SELECT watch.data_version(:watch), watch.objects_tile(:watch, CAST(:at AS timestamptz), :z, :x, :y,"
+    " known_at => coalesce(CAST(:known_at AS timestamptz), 'infinity'))"
 )
 _PROBE = text("SELECT 1 FROM watch.objects_now LIMIT 1")
 _REVIEWS = text("SELECT * FROM watch.reviews WHERE watch = :watch ORDER BY decided_at, review_id")
@@ -22,24 +23,45 @@ _REVIEWS_WITHOUT_GEOMETRY = text(
 )
 
 
-def read_snapshot(conn: Connection) -> str:
-    """Name the database snapshot that this transaction sees; nothing read changes while the name stays the same."""
-    return str(conn.execute(_SNAPSHOT).scalar_one())
+@dataclass(frozen=True, slots=True)
+class TilePlace:
+    """A tile of the web mercator grid."""
+
+    z: int
+    x: int
+    y: int
 
 
-def read_object_tile(conn: Connection, watch: str, at: str, z: int, x: int, y: int) -> tuple[str, bytes]:
-    """Make the vector tile (MVT) of a watch's objects as they were at a time.
+@dataclass(frozen=True, slots=True)
+class TileMoment:
+    """Which objects of a watch a tile shows. Times are texts as PostgreSQL reads them."""
 
-    ``z``, ``x`` and ``y`` count tiles of the web mercator grid; see the database function ``watch.objects_tile``.
+    watch: str
+    at: str
+    known_at: str | None = None
+    """Only what was recorded up to then; None = everything."""
+
+    @property
+    def longest_text(self) -> int:
+        """Length of the longest of the texts, which a client chose."""
+        return max(len(self.watch), len(self.at), len(self.known_at or ""))
+
+
+def read_version(conn: Connection, watch: str) -> str:
+    """Return the version of what is known about a watch; nothing shown for a fixed time changes while it stays."""
+    return str(conn.execute(_VERSION, {"watch": watch}).scalar_one())
+
+
+def read_object_tile(conn: Connection, moment: TileMoment, place: TilePlace) -> tuple[str, bytes]:
+    """Make the vector tile (MVT) of a watch's objects as they were at a time; see ``watch.objects_tile``.
 
     Returns
     -------
     tuple[str, bytes]
-        The snapshot that the tile was made from, as :func:`read_snapshot` names it, and the tile.
+        The version that the tile was made from, as :func:`read_version` names it, and the tile.
     """
-    values = {"watch": watch, "at": at, "z": z, "x": x, "y": y}
-    snapshot, tile = conn.execute(_TILE, values).one()
-    return str(snapshot), bytes(tile)
+    version, tile = conn.execute(_TILE, asdict(moment) | asdict(place)).one()
+    return str(version), bytes(tile)
 
 
 def check_readable(conn: Connection) -> None:

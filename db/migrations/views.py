@@ -17,6 +17,7 @@ _DROPPED = {
         "DROP FUNCTION IF EXISTS watch.objects_as_of(timestamptz, timestamptz)",
     ),
     "0040": ("DROP FUNCTION IF EXISTS watch.objects_as_of(timestamptz, timestamptz, geometry)",),
+    "0041": ("DROP FUNCTION IF EXISTS watch.objects_tile(text, timestamptz, int, int, int, int)",),
 }
 
 
@@ -29,7 +30,7 @@ def apply(revision: str) -> None:
 
 
 def drop() -> None:
-    """Drop schema ``watch``, and every view and function of schema ``segwatch``, whatever revision they are of."""
+    """Drop schema ``watch``, and every view, function and trigger of schema ``segwatch``, of any revision."""
     op.execute("DROP SCHEMA watch CASCADE")
     conn = op.get_bind()
     names = "SELECT viewname FROM pg_views WHERE schemaname = 'segwatch' ORDER BY 1"
@@ -39,7 +40,7 @@ def drop() -> None:
         "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'segwatch'::regnamespace ORDER BY 1"
     )
     for signature in conn.execute(sa.text(functions)).scalars().all():
-        op.execute(f"DROP FUNCTION {signature}")
+        op.execute(f"DROP FUNCTION {signature} CASCADE")
 
 
 def restore(*, before: str) -> None:

@@ -61,6 +61,7 @@ from segwatch.db.tables.watches import (
     watch_action,
     watch_area,
     watch_head,
+    watch_touch,
     watermark,
 )
 
@@ -124,5 +125,6 @@ __all__ = [
     "watch_action",
     "watch_area",
     "watch_head",
+    "watch_touch",
     "watermark",
 ]

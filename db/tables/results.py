@@ -265,6 +265,7 @@ track_lineage = Table(
     time("valid_at"),
     reference("observation_id", "observation"),
     time("retracted_at", nullable=True),
+    Index("track_lineage_child_ix", "child"),
     Index("track_lineage_observation_ix", "observation_id"),
 )
 

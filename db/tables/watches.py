@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, DateTime, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, DateTime, Index, Integer, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from segwatch.db.tables.columns import geometry, identity, metadata, reference, string, time
@@ -60,6 +60,15 @@ watch_action = Table(
     string("note"),
     time("acted_at", now=True),
     CheckConstraint("action IN ('paused', 'resumed', 'archived')", name="watch_action_known"),
+)
+
+#: Transactions that last changed what the map shows of a watch; see segwatch.touch_watch.
+watch_touch = Table(
+    "watch_touch",
+    metadata,
+    Column("watch_name", Text, primary_key=True),
+    Column("began_at", DateTime(timezone=True), primary_key=True),
+    Column("transaction", BigInteger, primary_key=True, autoincrement=False),
 )
 
 #: Outcome of the last search of a watch's catalog.

@@ -206,6 +206,8 @@ def render_message(payload: dict[str, Any]) -> tuple[str, str]:
     data = _plain(payload["data"])
     if payload["type"] == messages.DIGEST:
         return _render_digest(data)
+    if payload["type"] == messages.TEST:
+        return f"Test of {data['watch']}", f"{data['message']} Requested by {data['requested_by']}."
     title = f"{_choose_prefix(payload['type'], data)}{data['watch']}: {data['target']} {data['kind']}"
     lines = [
         *((f"Because: {data['note']}",) if data.get("note") else ()),

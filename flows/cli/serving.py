@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from segwatch.flows.config.settings import FlowSettings
+    from segwatch.flows.web.operations import OperationIntake
     from segwatch.flows.web.options import ServerOptions
+    from segwatch.geo.types.watch import Watch
 
 
 def serve(
@@ -31,7 +34,7 @@ def serve(
         typer.Option(
             "--writing",
             help=(
-                "Accept reviews, events and announcements from tokens with these scopes; writes as "
+                "Accept reviews, events, announcements and operations from tokens with these scopes; writes as "
                 "SEGWATCH_DATABASE_URL."
             ),
         ),
@@ -113,8 +116,32 @@ def _make_options(
             if engine is not None and (announcing or writing)
             else None
         ),
+        operations=_make_operations(settings, engine) if engine is not None and writing else None,
+        prefect_url=settings.prefect_ui_url or _find_prefect_pages(),
         credentials=settings.credentials_for,
         imagery_hosts=settings.imagery_hosts,
         site=make_site(settings, host),
         closed=closed,
     )
+
+
+def _make_operations(settings: FlowSettings, engine: Engine) -> OperationIntake:
+    from segwatch.flows.inference import watch_models
+    from segwatch.flows.web.operations import OperationIntake
+
+    def tell_server(stored: Watch, paused: bool) -> None:
+        from segwatch.flows.orchestration import deploy
+
+        names = [stored.name]
+        deploy.schedule_watches([stored], paused=names if paused else (), resumed=() if paused else names)
+
+    return OperationIntake(
+        engine,
+        lambda conn, watch: watch_models.find_version(conn, settings, watch),
+        tell_server if "PREFECT_API_URL" in os.environ else None,
+    )
+
+
+def _find_prefect_pages() -> str:
+    """Find the address of Prefect's own pages from that of its API; empty if none is set."""
+    return os.environ.get("PREFECT_API_URL", "").rstrip("/").removesuffix("/api")

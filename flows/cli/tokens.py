@@ -46,7 +46,7 @@ def create(
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help="read, acknowledge, review, events or announce; repeatable. Default: read.",
+            help="read, acknowledge, review, events, announce or operate; repeatable. Default: read.",
         ),
     ] = None,
     expires: Annotated[

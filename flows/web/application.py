@@ -23,17 +23,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segwatch.db import readers, tokens
 from segwatch.db.engine import RequestLimits, make_engine, to_driver_url
+from segwatch.flows.config.cadence import find_next
 from segwatch.flows.web import (
     alert_feeds,
     alerts,
     announcements,
     assessments,
+    comparing,
     description,
     events,
     health,
+    object_history,
     object_panel,
+    operations,
     reviews,
+    search,
     watch_data,
+    why_not,
 )
 from segwatch.flows.web.guards import login
 from segwatch.flows.web.guards.access import (
@@ -158,18 +164,24 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     app.add_middleware(_SecurityHeaders)
     _handle_errors(app)
     app.include_router(health.make_router(engines.health))
-    app.include_router(
-        watch_data.make_router(engines.api, vector_tiles.VectorTiles(engines.tiles)),
-        prefix="/api",
-        tags=["watches"],
-    )
+    tiles = vector_tiles.VectorTiles(engines.tiles)
+    app.include_router(watch_data.make_router(engines.api, tiles), prefix="/api", tags=["watches"])
+    app.include_router(comparing.make_router(engines.api, tiles), prefix="/api", tags=["watches"])
     _add_pages(app)
     app.include_router(login.make_router(policy.find))
     app.include_router(reviews.make_router(engines.api, options.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.make_router(engines.api, options.reviews), prefix="/api", tags=["alerts"])
+    app.include_router(search.make_router(engines.api), prefix="/api", tags=["search"])
+    app.include_router(why_not.make_router(engines.api), prefix="/api", tags=["alerts"])
     app.include_router(object_panel.make_router(engines.api), prefix="/api", tags=["objects"])
+    app.include_router(object_history.make_router(engines.api), prefix="/api", tags=["objects"])
     app.include_router(
         assessments.make_router(engines.api, options.reviews), prefix="/api", tags=["assessments"]
+    )
+    app.include_router(
+        operations.make_router(engines.api, options.operations, find_next, options.prefect_url),
+        prefix="/api",
+        tags=["operations"],
     )
     app.include_router(events.make_router(options.events), tags=["events"])
     app.include_router(announcements.make_router(options.announcements), tags=["announcements"])
@@ -212,6 +224,7 @@ def _make_policy(engines: Engines, options: ServerOptions) -> AccessPolicy:
     intakes = {
         tokens.Scope.ACKNOWLEDGE: options.reviews,
         tokens.Scope.REVIEW: options.reviews,
+        tokens.Scope.OPERATE: options.operations,
         tokens.Scope.EVENTS: options.events,
         tokens.Scope.ANNOUNCE: options.announcements,
     }
@@ -227,6 +240,10 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/assess", include_in_schema=False)
     def assess() -> FileResponse:
         return FileResponse(_STATIC / "assess.html")
+
+    @app.get("/operations", include_in_schema=False)
+    def operate() -> FileResponse:
+        return FileResponse(_STATIC / "operations.html")
 
 
 class _SecurityHeaders:

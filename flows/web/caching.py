@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
@@ -25,13 +24,8 @@ class MadeTile:
     content: bytes
     media_type: str
     etag: str
-    snapshot: str = ""
-    """Database snapshot that it shows; empty where that does not matter."""
-
-    @classmethod
-    def from_content(cls, content: bytes, media_type: str, snapshot: str = "") -> MadeTile:
-        """Make a tile whose ETag is a digest of its content."""
-        return cls(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"', snapshot)
+    version: str = ""
+    """Version of the data that it shows; empty where that does not matter."""
 
 
 class TileCache(Generic[K]):

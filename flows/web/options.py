@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from segwatch.flows.web.announcements import AnnouncementIntake
 from segwatch.flows.web.events import EventIntake
 from segwatch.flows.web.guards.site import Site
+from segwatch.flows.web.operations import OperationIntake
 from segwatch.flows.web.reviews import ReviewIntake
 from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
 
@@ -18,6 +19,10 @@ class ServerOptions:
 
     reviews: ReviewIntake | None = None
     """None = the server takes no reviews and no marks of alerts."""
+    operations: OperationIntake | None = None
+    """None = the server pauses and retries nothing."""
+    prefect_url: str = ""
+    """Address of Prefect's own pages, which the operators' page links; empty = unknown."""
     events: EventIntake | None = None
     """None = the server takes no events."""
     announcements: AnnouncementIntake | None = None

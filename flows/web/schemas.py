@@ -166,6 +166,16 @@ class MarkMade(BaseModel):
     mark: str
 
 
+class MarksMade(BaseModel):
+    """How many alerts got a mark."""
+
+    model_config = _STRICT
+
+    mark: str
+    marked: int
+    unchanged: int = Field(description="alerts on which this mark was in force already")
+
+
 class ReviewRow(BaseModel):
     """A verdict about an object."""
 
@@ -200,6 +210,185 @@ class ObjectRow(Belief):
     last_change: dict[str, Any] | None
     detection: dict[str, Any] | None
     words: dict[str, str]
+
+
+class ObservedObject(BaseModel):
+    """An object as one observation left it."""
+
+    at: AwareDatetime
+    scene: UUID
+    observation_id: UUID
+    item_href: str | None
+    item_hrefs: list[str]
+    alive: bool
+    area_m2: float
+    area_low_m2: float | None = Field(description="lower end of the 95 % interval; null: unknown, or gone")
+    area_high_m2: float | None
+    visible_share: float
+    confidence: float | None
+    status: str | None
+    score: float
+    model: str
+    instruction: str
+    evidence: dict[str, Any] | None
+    change: str | None = Field(description="kind of the change that this observation showed; null: none")
+    baseline: bool = Field(description="whether the object was there when its ground was first observed")
+
+
+class Relative(BaseModel):
+    """An object that another one came out of, or the other way round."""
+
+    track_id: UUID
+    kind: str
+    at: AwareDatetime
+
+
+class ObjectHistory(BaseModel):
+    """An object over time."""
+
+    track_id: UUID
+    watch: str
+    target: str
+    observations: list[ObservedObject]
+    parents: list[Relative]
+    children: list[Relative]
+    reviews: list[dict[str, Any]]
+
+
+class ComparedTotal(BaseModel):
+    """Objects of one target, change and status."""
+
+    target: str
+    change: str = Field(description="kind of change, baseline, unchanged, or not seen")
+    status: str | None
+    objects: int
+    area_m2: float
+    difference_m2: float
+
+
+class Comparison(BaseModel):
+    """What changed between two times."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    since: str = Field(alias="from")
+    to: str
+    totals: list[ComparedTotal]
+    not_seen_m2: dict[str, float | None] = Field(
+        description="from and to; null: there is no scene up to then"
+    )
+    area_m2: float
+
+
+class Found(BaseModel):
+    """Something that a search found; places and coordinates have lon and lat, the others id, watch and bbox."""
+
+    kind: Literal["place", "coordinates", "object", "alert", "watch"]
+    label: str
+    lon: float | None = None
+    lat: float | None = None
+    id: str | None = None
+    watch: str | None = None
+    bbox: list[float] | None = Field(
+        None, description="west, south, east, north; west > east across 180 degrees"
+    )
+
+
+class NoAlert(BaseModel):
+    """Why one scene raised no alert at a point."""
+
+    scene: UUID | None
+    observation_id: UUID | None
+    acquired_at: AwareDatetime | None
+    reason: str
+    explanation: str
+
+
+class WhyNot(BaseModel):
+    """Why there is no alert at a point."""
+
+    sentence: str
+    scenes: list[NoAlert]
+    of_all: int
+
+
+class LastScene(BaseModel):
+    """The newest observed scene."""
+
+    acquired_at: AwareDatetime
+    observed_at: AwareDatetime | None
+    lag_seconds: float | None = Field(description="from acquisition to publication")
+
+
+class QueueState(BaseModel):
+    """Scenes that wait for a prediction, or have one running."""
+
+    pending: int
+    running: int
+    oldest_at: AwareDatetime | None
+
+
+class OutboxState(BaseModel):
+    """Messages of a watch."""
+
+    due: int
+    failed: int = Field(description="given up unless somebody replays them")
+
+
+class Cost(BaseModel):
+    """What observing cost; null: nothing was published in this time."""
+
+    gpu_seconds: float | None
+    km2: float | None
+    days: int
+
+
+class CatalogState(BaseModel):
+    """The last search of a watch's catalog."""
+
+    searched_at: AwareDatetime | None
+    answered_at: AwareDatetime | None
+    failures: int = Field(description="failed searches in a row")
+    error: str | None
+
+
+class WatchOperation(BaseModel):
+    """How a watch is doing."""
+
+    watch: str
+    state: Literal["active", "paused", "archived", "ended"]
+    state_since: AwareDatetime | None
+    schedule: str | None
+    next_run: AwareDatetime | None
+    last_scene: LastScene | None
+    queue: QueueState
+    failed: int
+    failures: list[dict[str, Any]] = Field(
+        description="reason, observations and last_at; the most frequent reasons"
+    )
+    failure_days: int
+    outbox: OutboxState
+    cost: Cost
+    catalog: CatalogState
+
+
+class Operations(BaseModel):
+    """How all watches are doing."""
+
+    now: AwareDatetime
+    prefect_url: str | None = Field(description="address of Prefect's own pages")
+    may_operate: bool
+    watches: list[WatchOperation]
+
+
+class OperationDone(BaseModel):
+    """What an operation did."""
+
+    watch: str
+    action: str
+    message: str
+    count: int
+    note: str | None = None
 
 
 class WatchAccuracy(BaseModel):

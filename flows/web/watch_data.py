@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 from segwatch.db import analyst
 from segwatch.db.errors import InvalidCursor
 from segwatch.flows.web import schemas
-from segwatch.flows.web.caching import respond_with_tile
 from segwatch.flows.web.guards.access import current_sight
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.links import link_next
 from segwatch.flows.web.ogcapi.vector_tiles import MEDIA_TYPE, TileKey, VectorTiles
 from segwatch.flows.web.tiles import parse_mercator_tile
 from segwatch.geo.types.event import EventKind
@@ -36,17 +36,29 @@ def make_router(engine: Engine, tiles: VectorTiles) -> APIRouter:
         "/tiles/{z}/{x}/{y}.mvt",
         response_class=Response,
         responses={
-            **schemas.describe_content(MEDIA_TYPE, "A vector tile with the layer objects"),
+            **schemas.describe_content(
+                MEDIA_TYPE, "A vector tile with the layers objects, dots, summary, cut and unseen"
+            ),
             **REFUSALS,
         },
     )
     async def tile(
-        request: Request, watch: str, at: str, place: Annotated[Tile, Depends(parse_mercator_tile)]
+        request: Request,
+        watch: str,
+        at: str,
+        place: Annotated[Tile, Depends(parse_mercator_tile)],
+        known_at: Annotated[
+            str | None, Query(description="only what was recorded up to then; without it, everything")
+        ] = None,
     ) -> Response:
-        """Return the objects of a watch as they were at a time, as a vector tile; see ``watch.objects_tile``."""
-        made = await tiles.get_tile(TileKey(watch, at, place, current_sight().settings))
-        # a new scene or verdict may change the objects at any moment
-        return respond_with_tile(request, made, "no-cache")
+        """Return the objects of a watch as they were at a time, as a vector tile; see ``watch.objects_tile``.
+
+        Layers: ``objects`` (outlines), ``dots`` (small objects, counted in cells), ``summary`` and, where fewer
+        outlines than objects are drawn, ``cut`` (``shown`` of ``of``); ``unseen`` is what the scene did not see.
+        """
+        moment = analyst.TileMoment(watch, at, known_at)
+        where = analyst.TilePlace(place.z, place.x, place.y)
+        return await tiles.respond(request, TileKey(moment, where, current_sight().settings))
 
     return routes
 
@@ -87,7 +99,7 @@ def _add_pages(routes: APIRouter, engine: Engine) -> None:
                 rows, following = analyst.list_coverage_page(conn, watch, limit, states=state, after=after)
         except InvalidCursor as error:
             raise HTTPException(422, str(error)) from error
-        _link_next(request, response, following)
+        link_next(request, response, following)
         return {"coverage": rows, "next": following}
 
     @routes.get("/events", responses={200: {"model": schemas.EventPage}, **REFUSALS})
@@ -104,11 +116,5 @@ def _add_pages(routes: APIRouter, engine: Engine) -> None:
                 rows, following = analyst.list_events(conn, limit, kind=kind, after=after)
         except InvalidCursor as error:
             raise HTTPException(422, str(error)) from error
-        _link_next(request, response, following)
+        link_next(request, response, following)
         return {"events": rows, "next": following}
-
-
-def _link_next(request: Request, response: Response, following: str | None) -> None:
-    """Link to the next page in a header, too, for clients that page by it (RFC 8288)."""
-    if following is not None:
-        response.headers["Link"] = f'<{request.url.include_query_params(after=following)}>; rel="next"'

@@ -23,9 +23,9 @@ class ProxyUser(BaseModel):
 
     watches: tuple[str, ...] | None = None
     """None = all."""
-    scopes: tuple[Annotated[str, Field(pattern=r"^(read|acknowledge|review|events|announce)$")], ...] = (
-        "read",
-    )
+    scopes: tuple[
+        Annotated[str, Field(pattern=r"^(read|acknowledge|review|events|announce|operate)$")], ...
+    ] = ("read",)
 
 
 class WebSettings(Settings):
@@ -66,6 +66,11 @@ class WebSettings(Settings):
             "without scopes, read; a JSON object"
         ),
         examples=['{"ada@example.org": {"watches": ["lakes"], "scopes": ["read", "review"]}}'],
+    )
+    prefect_ui_url: str = Field(
+        "",
+        description="address of Prefect's own pages, linked on /operations; unset = PREFECT_API_URL without /api",
+        examples=["https://prefect.example.org"],
     )
     review_token: SecretStr | None = Field(
         None, min_length=16, description="token that allows adding reviews over HTTP; unset = nobody may"

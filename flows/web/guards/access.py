@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 COOKIE = "segwatch_token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _SIGNED = frozenset({Scope.EVENTS, Scope.ANNOUNCE})
-_WRITING = frozenset({Scope.REVIEW, Scope.ACKNOWLEDGE})
+_WRITING = frozenset({Scope.REVIEW, Scope.ACKNOWLEDGE, Scope.OPERATE})
 #: Tokens that are looked up at the same time, in threads reserved for it.
 LOOKUPS = 4
 #: Key of the ASGI scope that holds the user named by a proxy.

@@ -65,6 +65,7 @@ def choose_pool(scope: Scope) -> str:
     for prefix, name in (
         ("/imagery/", "imagery"),
         ("/api/tiles/", "tiles"),
+        ("/api/compare/", "tiles"),
         ("/api/", "api"),
         ("/feeds/", "api"),
     ):

@@ -11,7 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _METHODS = "GET, HEAD, POST"
 _HEADERS = "Authorization, Content-Type, If-None-Match"
-_EXPOSED = "ETag, Link, OGC-NumberMatched, OGC-NumberReturned, Retry-After, X-Total-Count, X-Status-Counts"
+_EXPOSED = (
+    "ETag, Link, OGC-NumberMatched, OGC-NumberReturned, Retry-After, X-Attribution, X-Total-Count, X-Status-Counts,"
+    " X-Mark-Counts, X-Kind-Counts, X-Target-Counts, X-Rule-Counts"
+)
 _MAX_AGE_SECONDS = 600
 
 

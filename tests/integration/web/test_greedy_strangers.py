@@ -148,12 +148,12 @@ def test_tiles_are_made_once(database: Database, url: str, scene: str) -> None:
 def test_a_kept_tile_of_objects_never_says_what_does_not_hold(
     url: str, engine: Engine, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[tuple[int, int, int]] = []
+    made: list[analyst.TilePlace] = []
     read = analyst.read_object_tile
 
-    def counted(conn: Connection, watch: str, at: str, z: int, x: int, y: int) -> tuple[str, bytes]:
-        made.append((z, x, y))
-        return read(conn, watch, at, z, x, y)
+    def counted(conn: Connection, moment: analyst.TileMoment, place: analyst.TilePlace) -> tuple[str, bytes]:
+        made.append(place)
+        return read(conn, moment, place)
 
     monkeypatch.setattr(analyst, "read_object_tile", counted)
     with live(create_app(url)) as base:

@@ -224,3 +224,58 @@ def test_a_list_of_alerts_says_how_many_there_are(client: TestClient, ledgers: A
     answer = client.get("/api/alerts", params={"watch": "lakes", "limit": 2})
     assert (len(answer.json()), answer.headers["X-Total-Count"]) == (2, "3")
     assert b"3 of 3 alerts" in client.get("/feeds/lakes/atom.xml").content
+
+
+def test_a_tile_says_what_it_cuts_what_changed_and_what_the_scene_did_not_see(
+    client: TestClient, ledger: Ledger
+) -> None:
+    pond = cells(6, 6, 7, 7)
+    ledger.arrive(
+        [SceneContent((LAKE,))] * 2 + [SceneContent((LAKE, pond)), SceneContent((LAKE,), cells(0, 0, 5, 10))],
+        [2, 3],
+    )
+    appeared = {"watch": "lakes", "at": "2024-01-03T10:00:00Z"}
+    near = decoded(client.get(MAP.format("11/1080/694"), params=appeared).content)
+    kinds = {one.properties["shows"]: one.properties for one in near["objects"]}
+    assert kinds["appeared"]["change"] == "appeared"
+    assert kinds["appeared"]["gone"] is False
+    assert "change" not in kinds["baseline"]
+    assert "cut" not in near
+    assert "unseen" not in near, "this scene saw everything"
+    (cut,) = decoded(client.get(MAP.format("0/0/0"), params=appeared).content)["cut"]
+    assert (cut.properties["shown"], cut.properties["of"]) == (0, 2)
+    later = decoded(client.get(MAP.format("11/1080/694"), params=NOW).content)
+    (unseen,) = later["unseen"]
+    assert unseen.properties["state"] == "observed"
+    assert {one.properties["shows"] for one in later["objects"]} == {"baseline", "as before"}
+    (whole,) = decoded(
+        client.get(MAP.format("11/1080/694"), params={"watch": "lakes", "at": "2024-01-04T10:00:00Z"}).content
+    )["unseen"]
+    half = whole.geometry.area
+    outlines = {one.properties["shows"]: one.geometry for one in later["objects"]}
+    assert unseen.geometry.intersection(outlines["as before"]).area > 0, (
+        "the pond lies where nothing was seen"
+    )
+    assert unseen.geometry.intersection(outlines["baseline"]).area == 0
+    assert half == unseen.geometry.area
+    before = {**NOW, "known_at": "2020-01-01T00:00:00Z"}
+    assert "objects" not in decoded(client.get(MAP.format("11/1080/694"), params=before).content)
+
+
+def test_a_tile_stays_the_same_until_its_watch_changes(client: TestClient, ledger: Ledger) -> None:
+    address = MAP.format("11/1080/694")
+    first = client.get(address, params=NOW)
+    version = "SELECT watch.data_version('lakes') AS version"
+    (was,) = ledger.rows(version)
+    with ledger.engine.begin() as conn:
+        conn.execute(text("UPDATE segwatch.observation SET lease_until = now(), attempts = attempts + 1"))
+        conn.execute(text("UPDATE segwatch.watch_head SET name = name WHERE name = 'other'"))
+    assert ledger.rows(version) == [was], "a lease shows nothing"
+    known = {"If-None-Match": first.headers["etag"]}
+    assert client.get(address, params=NOW, headers=known).status_code == 304
+    assert client.get(address, params=NOW).content == first.content
+    ledger.arrive([SceneContent((LAKE,))] * 2 + [SceneContent((LAKE, cells(6, 6, 7, 7)))], [2])
+    changed = client.get(address, params=NOW, headers=known)
+    assert (changed.status_code, changed.headers["etag"] != first.headers["etag"]) == (200, True)
+    assert len(decoded(changed.content)["objects"]) == 2
+    assert client.get(address, params={**NOW, "watch": "other"}).status_code == 200

@@ -52,6 +52,7 @@ ALLOWED = {
     "db/sql/0024/24_watch.objects_tile.sql": "one tile, which lies on one side",
     "db/sql/0028/24_watch.objects_tile.sql": "one tile, which lies on one side",
     "db/sql/0032/29_watch.objects_tile.sql": "one tile, which lies on one side",
+    "db/sql/0041/34_watch.objects_tile.sql": "one tile, which lies on one side",
     "db/sql/current/watch/objects_tile.sql": "one tile, which lies on one side",
     "geo/tracking/link.py": "projected, in metres",
     "geo/tracking/fold.py": "projected, in metres",

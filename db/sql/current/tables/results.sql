@@ -235,6 +235,8 @@ CREATE TABLE segwatch.track_lineage (
     CONSTRAINT track_lineage_observation_id_fk FOREIGN KEY(observation_id) REFERENCES segwatch.observation (id)
 );
 
+CREATE INDEX track_lineage_child_ix ON segwatch.track_lineage (child);
+
 CREATE INDEX track_lineage_observation_ix ON segwatch.track_lineage (observation_id);
 
 CREATE TABLE segwatch.track_state (

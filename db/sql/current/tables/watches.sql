@@ -32,6 +32,13 @@ CREATE TABLE segwatch.watch_action (
     CONSTRAINT watch_action_known CHECK (action IN ('paused', 'resumed', 'archived'))
 );
 
+CREATE TABLE segwatch.watch_touch (
+    watch_name TEXT NOT NULL,
+    began_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    transaction BIGINT NOT NULL,
+    CONSTRAINT watch_touch_pk PRIMARY KEY (watch_name, began_at, transaction)
+);
+
 CREATE TABLE segwatch.watch (
     id UUID NOT NULL,
     name TEXT NOT NULL,

