@@ -77,7 +77,7 @@ function WatchChoice() {
 
 function Tabs({ tab }: { tab: Tab }) {
   const { alerts } = useStore();
-  const open = ready(alerts)?.rows.filter((one) => one.status === "open").length ?? 0;
+  const open = ready(alerts)?.open ?? 0;
   function onKey(event: KeyboardEvent) {
     const at = TABS.findIndex(([id]) => id === tab);
     const next = event.key === "ArrowRight" ? at + 1 : event.key === "ArrowLeft" ? at - 1 : -1;

@@ -1,4 +1,5 @@
 // Choose an object or an alert: date, place and panel follow, and the focus goes to the panel.
+import { get } from "./api";
 import { ready, store } from "./store";
 import { addressTime, instant } from "./times";
 import type { Stage } from "./map/stage";
@@ -24,7 +25,16 @@ export function openObject(track: string): void {
   focusPanel();
 }
 
+/** Open an alert that only its id is known of: the link of a message, or a hit of the search. */
+export async function openAlertById(id: string): Promise<void> {
+  const { value } = await get<Alert[]>("/api/alerts", { watch: store.state.address.watch, limit: "1000" });
+  const found = value.find((one) => one.alert_id === id);
+  if (found) openAlert(found);
+  else store.set({ problem: `The alert ${id} is not among the newest 1000; choose it in the list under Alerts.` });
+}
+
 export function openAlert(alert: Alert): void {
+  store.set({ opened: alert });
   const at = instant(alert.valid_at);
   const scene = (ready(store.state.scenes) ?? []).find((one) => instant(one.acquired_at) === at);
   store.go({ ...(scene ? { at: addressTime(scene.acquired_at) } : {}), object: alert.track_id, alert: alert.alert_id, tab: "object" });

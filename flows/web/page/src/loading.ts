@@ -4,7 +4,8 @@ import { LOADING, type Loaded, ready, store } from "./store";
 import { addressTime, instant } from "./times";
 import type { Alert, Alerts, CoverageRow, Scene, UnusedScene, Watch } from "./types";
 
-const MAX_ALERTS = 1000;
+/** Alerts of a page. */
+const PAGE = "500";
 
 const failed = (error: unknown): Loaded<never> => ({ is: "failed", why: error instanceof Refused ? error.message : String(error) });
 
@@ -28,9 +29,10 @@ export async function loadWatches(): Promise<void> {
 /** Open a watch; `keep` what the address says about dates and choices, else start anew. */
 export async function openWatch(name: string, keep = false): Promise<void> {
   const fresh = keep ? {} : { at: "", from: "", mode: "one" as const, view: null, targets: [], object: "", alert: "", kinds: [] };
-  store.set({ scenes: LOADING, alerts: LOADING, unused: [], picked: [], playing: false });
+  store.set({ scenes: LOADING, alerts: LOADING, unused: [], picked: [], opened: null, playing: false });
   store.go({ watch: name, ...fresh });
   await Promise.all([loadScenes(name), loadAlerts(), loadUnused(name)]);
+  await loadOpened().catch(() => undefined);
 }
 
 const isCurrent = (name: string) => store.state.address.watch === name;
@@ -59,18 +61,45 @@ async function loadUnused(watch: string): Promise<void> {
   if (isCurrent(watch)) store.set({ unused: value });
 }
 
-/** Load the alerts of the chosen statuses; none if no status is chosen. */
-export async function loadAlerts(): Promise<void> {
-  const { watch, statuses } = store.state.address;
+const NO_ALERTS: Alerts = { rows: [], count: 0, next: "", ofAll: 0, refuted: 0, open: 0, kinds: [], targets: [] };
+
+/** Load the alerts that match the filters, or the next page of them after those that are there. */
+export async function loadAlerts(more = false): Promise<void> {
+  const { watch, statuses, marks, kinds, targets, sort } = store.state.address;
+  const before = more ? ready(store.state.alerts) : null;
+  const query = { watch, change_status: statuses, mark: marks, kind: kinds, target: targets, sort, limit: PAGE, ...(before ? { after: before.next } : {}) };
+  // the server takes an empty list for no filter
+  const nothing = !statuses.length || !marks.length;
   try {
-    const { value, headers } = await get<Alert[]>("/api/alerts", { watch, change_status: statuses, limit: String(MAX_ALERTS) });
+    const { value, headers } = await get<Alert[]>("/api/alerts", nothing ? { watch, limit: "1" } : query);
     if (!isCurrent(watch)) return;
-    const counts = JSON.parse(headers.get("X-Status-Counts") ?? "{}") as Record<string, number>;
-    const found: Alerts = { rows: value, count: Number(headers.get("X-Total-Count") ?? value.length), refuted: counts.refuted ?? 0 };
-    store.set({ alerts: { is: "ready", value: statuses.length ? found : { ...found, rows: [], count: 0 } } });
+    const found = { ...readCounts(headers), rows: [...(before?.rows ?? []), ...value] };
+    store.set({ alerts: { is: "ready", value: nothing ? { ...found, rows: [], count: 0, next: "" } : found } });
   } catch (error) {
     if (isCurrent(watch)) store.set({ alerts: failed(error) });
   }
+}
+
+/** Numbers and the next page, which the headers have. */
+function readCounts(headers: Headers): Alerts {
+  const read = (name: string) => JSON.parse(headers.get(`X-${name}-Counts`) ?? "{}") as Record<string, number>;
+  const [statuses, marks, kinds, targets] = [read("Status"), read("Mark"), read("Kind"), read("Target")];
+  const next = /[?&]after=([^&>]*)/.exec(headers.get("Link") ?? "")?.[1] ?? "";
+  return {
+    ...NO_ALERTS, count: Number(headers.get("X-Total-Count") ?? 0), next: decodeURIComponent(next),
+    ofAll: Object.values(kinds).reduce((sum, one) => sum + one, 0), refuted: statuses.refuted ?? 0, open: marks.open ?? 0,
+    kinds: Object.keys(kinds).sort(), targets: Object.keys(targets).sort(),
+  };
+}
+
+/** Load the alert that is open anew: the filters may leave it out of the list. */
+export async function loadOpened(): Promise<void> {
+  const { opened, address } = store.state;
+  const at = instant(opened?.valid_at ?? address.at);
+  if (!address.alert || Number.isNaN(at)) return;
+  const [since, until] = [at, at + 1000].map((one) => new Date(one).toISOString());
+  const { value } = await get<Alert[]>("/api/alerts", { watch: address.watch, since: since ?? "", until: until ?? "", limit: "1000" });
+  store.set({ opened: value.find((one) => one.alert_id === address.alert) ?? opened });
 }
 
 /** Show the scene at an index. */

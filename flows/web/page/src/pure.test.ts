@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
 import { DEFAULTS, readAddress, writeAddress } from "./address";
-import { parseCoordinates } from "./coordinates";
 import { isoTime } from "./times";
 import { area, boxOf, describeStatus, percent, tileBoxOf } from "./words";
 
@@ -17,19 +16,6 @@ describe("the address", () => {
     expect(writeAddress(DEFAULTS)).toBe("");
     expect(readAddress("#mode=fly&view=1/2&sort=x&theme=")).toEqual(DEFAULTS);
     expect(readAddress("#view=99/0/0").view).toBeNull();
-  });
-});
-
-describe("coordinates", () => {
-  const zurich = { lat: 47.5, lon: 8.25 };
-  it.each(["47.5, 8.25", "47.5 8.25", "8.25E 47.5N", "47°30'00\"N 8°15'0\"E", "N47.5"])("reads %s", (text) => {
-    if (text === "N47.5") expect(parseCoordinates(text)).toBeNull();
-    else expect(parseCoordinates(text)).toEqual(zurich);
-  });
-  it("reads the south and the west, and refuses what is none", () => {
-    expect(parseCoordinates("-33.5, -70.25")).toEqual({ lat: -33.5, lon: -70.25 });
-    expect(parseCoordinates("33.5S 70.25W")).toEqual({ lat: -33.5, lon: -70.25 });
-    for (const text of ["Zurich", "91, 0", "0, 181", "1, 2, 3", "a1b2c3d4"]) expect(parseCoordinates(text)).toBeNull();
   });
 });
 

@@ -18,6 +18,8 @@ export interface State {
   /** Date at which they were drawn: the map follows a new date after a while. */
   inViewAt: string;
   counts: { objects: number; outlined: number; refuted: number };
+  /** The alert in the panel; the filters may leave it out of the list. */
+  opened: Alert | null;
   /** Alerts that are selected for a mark together. */
   picked: string[];
   /** Requests of the map that are running; the page says that it is loading. */
@@ -37,7 +39,7 @@ export const LOADING = { is: "loading" } as const;
 class Store {
   state: State = {
     address: readAddress(location.hash), watches: LOADING, scenes: LOADING, alerts: LOADING, unused: [], inView: [], inViewAt: "",
-    counts: { objects: 0, outlined: 0, refuted: 0 }, picked: [], busy: false, problem: "", playing: false, sheet: false, asking: "object", why: null,
+    counts: { objects: 0, outlined: 0, refuted: 0 }, picked: [], opened: null, busy: false, problem: "", playing: false, sheet: false, asking: "object", why: null,
   };
 
   private readonly listeners = new Set<() => void>();
@@ -90,4 +92,4 @@ export function earlierIndex(state: State): number {
 }
 
 export const currentAlert = (state: State): Alert | null =>
-  ready(state.alerts)?.rows.find((one) => one.alert_id === state.address.alert) ?? null;
+  state.opened?.alert_id === state.address.alert ? state.opened : ready(state.alerts)?.rows.find((one) => one.alert_id === state.address.alert) ?? null;

@@ -73,8 +73,16 @@ export interface Alert extends Bounds {
 
 export interface Alerts {
   rows: Alert[];
+  /** Number of all that match the filters. */
   count: number;
+  /** Place of the next page; empty: these are all. */
+  next: string;
+  /** Number of all alerts of the watch, whatever the filters. */
+  ofAll: number;
   refuted: number;
+  open: number;
+  kinds: string[];
+  targets: string[];
 }
 
 export interface Change {
@@ -108,6 +116,8 @@ export interface Review {
 
 export interface HistoryEntry {
   at: string;
+  /** False: it was gone, and its area is 0. */
+  alive: boolean;
   scene: string | null;
   item_href: string | null;
   area_m2: number;
@@ -123,12 +133,19 @@ export interface HistoryEntry {
   change: string | null;
 }
 
+/** An object that another one came out of, or the other way round. */
+export interface Relative {
+  track_id: string;
+  kind: string;
+  at: string;
+}
+
 export interface History {
   track_id: string;
   target: string;
   observations: HistoryEntry[];
-  parents: unknown[];
-  children: unknown[];
+  parents: Relative[];
+  children: Relative[];
 }
 
 export interface ComparisonRow {

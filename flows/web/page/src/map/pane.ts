@@ -180,9 +180,14 @@ export class Pane {
   countObjects(): Counts {
     const tiles = new Map<string, Counts>();
     if (this.map.getSource(OBJECTS)) {
-      // a comparison counts only where not all objects are drawn as outlines
       for (const { properties } of this.map.querySourceFeatures(OBJECTS, { sourceLayer: "summary" })) {
         tiles.set(String(properties.tile), properties as Counts);
+      }
+    }
+    if (this.comparing && this.map.getSource(OBJECTS)) {
+      // counted only where not all are outlines
+      for (const { properties } of this.map.querySourceFeatures(OBJECTS, { sourceLayer: "cut" })) {
+        tiles.set(String(properties.tile), { objects: Number(properties.of), outlined: Number(properties.shown), refuted: 0 });
       }
     }
     const sum = (name: keyof Counts) => [...tiles.values()].reduce((total, one) => total + one[name], 0);

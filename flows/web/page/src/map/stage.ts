@@ -74,6 +74,8 @@ export class Stage {
     const pane = new Pane(this.back, theme);
     this.before = pane;
     pane.map.jumpTo({ center: this.main.map.getCenter(), zoom: this.main.map.getZoom() });
+    // the scale of the later map is cut off at the border
+    pane.map.addControl(new maplibregl.ScaleControl({ maxWidth: 120 }), "bottom-left");
     pane.map.on("move", () => this.follow(pane.map, this.main.map));
     return pane;
   }

@@ -1,5 +1,5 @@
 // The inbox of alerts: filter, sort, select many, open one.
-import { type Sort, DEFAULTS } from "../address";
+import { type Address, DEFAULTS, type Sort } from "../address";
 import { openAlert } from "../choosing";
 import { loadAlerts } from "../loading";
 import { colourOf } from "../palette";
@@ -13,31 +13,26 @@ import { Marks } from "./Marks";
 const MARKS = ["open", "acknowledged", "snoozed", "resolved"];
 const SORTS: [Sort, string][] = [["newest", "newest first"], ["oldest", "oldest first"], ["confidence", "surest first"], ["area", "largest change first"]];
 
-const COMPARE: Record<Sort, (a: Alert, b: Alert) => number> = {
-  newest: (a, b) => b.valid_at.localeCompare(a.valid_at),
-  oldest: (a, b) => a.valid_at.localeCompare(b.valid_at),
-  confidence: (a, b) => (b.confidence ?? -1) - (a.confidence ?? -1),
-  area: (a, b) => Math.abs(b.after_m2 - b.before_m2) - Math.abs(a.after_m2 - a.before_m2),
-};
+/** Change what is listed, and load it. */
+function filter(change: Partial<Address>): void {
+  store.go(change);
+  void loadAlerts();
+}
 
 export function AlertInbox() {
   const { alerts } = useStore();
-  return <Await of={alerts} what="alerts" retry={loadAlerts}>{(value) => <Inbox alerts={value} />}</Await>;
+  return <Await of={alerts} what="alerts" retry={() => void loadAlerts()}>{(value) => <Inbox alerts={value} />}</Await>;
 }
 
 function Inbox({ alerts }: { alerts: Alerts }) {
   const { address, picked } = useStore();
-  const matching = alerts.rows
-    .filter((one) => address.marks.includes(one.status))
-    .filter((one) => !address.kinds.length || address.kinds.includes(one.kind))
-    .filter((one) => !address.targets.length || address.targets.includes(one.target));
-  const rows = [...matching].sort(COMPARE[address.sort]);
+  const { rows } = alerts;
   const chosen = rows.filter((one) => picked.includes(one.alert_id));
   return (
     <>
       <Filters alerts={alerts} />
       <p class="quiet" role="status">
-        <span id="count">{rows.length} of {count(alerts.count, "alert")}</span>
+        <span id="count">{rows.length} of {count(alerts.count, "alert")}{alerts.count < alerts.ofAll ? `, ${alerts.ofAll} without filters` : ""}</span>
         {rows.length > 1 && (
           <button type="button" class="link" onClick={() => store.set({ picked: chosen.length === rows.length ? [] : rows.map((one) => one.alert_id) })}>
             {chosen.length === rows.length ? "Select none" : "Select all"}
@@ -57,6 +52,7 @@ function Inbox({ alerts }: { alerts: Alerts }) {
       >
         {(alert) => <Row alert={alert} picked={picked.includes(alert.alert_id)} />}
       </Roving>
+      {alerts.next && <button type="button" onClick={() => void loadAlerts(true)}>Show more of {alerts.count}</button>}
     </>
   );
 }
@@ -92,22 +88,21 @@ function Row({ alert, picked }: { alert: Alert; picked: boolean }) {
 
 function Filters({ alerts }: { alerts: Alerts }) {
   const { address } = useStore();
-  const kinds = [...new Set(alerts.rows.map((one) => one.kind))].sort();
   return (
     <div class="filters">
       <fieldset>
         <legend>State</legend>
         {MARKS.map((mark) => (
           <label key={mark}>
-            <input type="checkbox" checked={address.marks.includes(mark)} onChange={() => store.go({ marks: toggle(MARKS, address.marks, mark) })} /> {mark}
+            <input type="checkbox" checked={address.marks.includes(mark)} onChange={() => filter({ marks: toggle(MARKS, address.marks, mark) })} /> {mark}
           </label>
         ))}
       </fieldset>
-      <label>Change <select value={address.kinds[0] ?? ""} onChange={(event) => store.go({ kinds: event.currentTarget.value ? [event.currentTarget.value] : [] })}>
+      <label>Change <select value={address.kinds[0] ?? ""} onChange={(event) => filter({ kinds: event.currentTarget.value ? [event.currentTarget.value] : [] })}>
         <option value="">any</option>
-        {kinds.map((kind) => <option key={kind} value={kind}>{kind}</option>)}
+        {alerts.kinds.map((kind) => <option key={kind} value={kind}>{kind}</option>)}
       </select></label>
-      <label>Order <select value={address.sort} onChange={(event) => store.go({ sort: event.currentTarget.value as Sort })}>
+      <label>Order <select value={address.sort} onChange={(event) => filter({ sort: event.currentTarget.value as Sort })}>
         {SORTS.map(([sort, label]) => <option key={sort} value={sort}>{label}</option>)}
       </select></label>
     </div>
@@ -119,11 +114,11 @@ const toggle = (options: string[], chosen: string[], one: string) =>
   options.filter((each) => (each === one ? !chosen.includes(each) : chosen.includes(each)));
 
 function Empty({ alerts }: { alerts: Alerts }) {
-  if (alerts.rows.length) {
+  if (alerts.ofAll > 0) {
     return (
       <p>
         No alert matches these filters.{" "}
-        <button type="button" class="link" onClick={() => store.go({ marks: MARKS, kinds: DEFAULTS.kinds, targets: [] })}>Show all</button>
+        <button type="button" class="link" onClick={() => filter({ marks: MARKS, kinds: DEFAULTS.kinds, targets: [] })}>Show all</button>
       </p>
     );
   }

@@ -25,7 +25,7 @@ export function AreaChart({ history, at }: { history: History; at: string }) {
             {rows.map((one) => (
               <tr key={one.at}>
                 <th scope="row">{day(one.at)}</th>
-                <td>{area(one.area_m2)}{one.area_low_m2 === null ? "" : ` (${area(one.area_low_m2)} to ${area(one.area_high_m2)})`}</td>
+                <td>{one.alive ? area(one.area_m2) : "gone"}{one.area_low_m2 === null ? "" : ` (${area(one.area_low_m2)} to ${area(one.area_high_m2)})`}</td>
                 <td>{one.change ?? ""}</td>
                 <td>{describeStatus(one.status, one.confidence)}</td>
               </tr>

@@ -42,7 +42,7 @@ function Totals({ from, to }: { from: Scene; to: Scene }) {
   useEffect(() => {
     let current = true;
     setFound(LOADING);
-    get<Comparison>("/api/compare", { watch: address.watch, from: from.acquired_at, to: to.acquired_at, ...(box ? { bbox: box } : {}) })
+    get<Comparison>("/api/compare", { watch: address.watch, from: addressTime(from.acquired_at), to: addressTime(to.acquired_at), ...(box ? { bbox: box } : {}) })
       .then(({ value }) => current && setFound({ is: "ready", value }))
       .catch((error: Error) => current && setFound({ is: "failed", why: error.message }));
     return () => { current = false; };

@@ -1,12 +1,14 @@
 // Acknowledge, snooze, resolve or reopen one alert, or many together.
 import { useState } from "preact/hooks";
 import { identity, send } from "../api";
-import { loadAlerts } from "../loading";
+import { loadAlerts, loadOpened } from "../loading";
 import { store } from "../store";
 import type { Alert } from "../types";
 import { Answer, findProblem, type Said, SILENT, Who } from "../ui/parts";
 
 const HOUR_MS = 3_600_000;
+/** Alerts that the server marks with one request. */
+const MAX_TOGETHER = 500;
 const BUTTONS = [["acknowledged", "Acknowledge"], ["resolved", "Resolve"], ["reopened", "Reopen"], ["snoozed", "Snooze"]] as const;
 type Mark = (typeof BUTTONS)[number][0];
 
@@ -46,22 +48,19 @@ export function Marks({ alerts }: { alerts: Alert[] }) {
   );
 }
 
-/** Mark the alerts one after the other; a mark that is in force already changes nothing. */
+/** Mark all the alerts, or none; a mark that is in force already changes nothing. */
 async function markAll(alerts: Alert[], mark: Mark, note: string, hours: number): Promise<Said> {
   const until = mark === "snoozed" ? { until: new Date(Date.now() + hours * HOUR_MS).toISOString() } : {};
   const body = { mark, person: identity.read().person.trim(), note, ...until };
-  let done = 0;
   try {
-    for (const alert of alerts) {
-      await send(`/api/alerts/${encodeURIComponent(alert.alert_id)}/marks`, body);
-      done += 1;
+    for (let at = 0; at < alerts.length; at += MAX_TOGETHER) {
+      const some = alerts.slice(at, at + MAX_TOGETHER).map((one) => one.alert_id);
+      await send("/api/alerts/marks", { ...body, alerts: some });
     }
   } catch (error) {
-    const before = done ? `${done} of ${alerts.length} were marked; then: ` : "";
-    return { words: before + (error as Error).message, good: false };
-  } finally {
-    if (done) await loadAlerts();
-    if (done === alerts.length) store.set({ picked: [] });
+    return { words: (error as Error).message, good: false };
   }
+  store.set({ picked: [] });
+  await Promise.all([loadAlerts(), loadOpened()]);
   return { words: alerts.length === 1 ? `Done: ${mark}.` : `Done: ${alerts.length} alerts ${mark}.`, good: true };
 }

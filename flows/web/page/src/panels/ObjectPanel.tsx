@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { address, get, Refused } from "../api";
 import { closeObject, openObject } from "../choosing";
 import { currentAlert, currentWatch, LOADING, type Loaded, ready, sceneIndex, store, useStore } from "../store";
-import type { Alert, History, DrawnObject, ObjectState, Review } from "../types";
+import type { Alert, History, DrawnObject, ObjectState, Relative, Review } from "../types";
 import { Await, Facts } from "../ui/parts";
 import { Roving } from "../ui/Roving";
 import { area, boxOf, count, day, describeBelief, describeMark, describeStatus } from "../words";
@@ -134,6 +134,7 @@ function ObjectCard() {
       </Await>
       {history && <AreaChart history={history} at={at} />}
       {place && <Chips place={place} />}
+      {history && <Lineage history={history} />}
       <Provenance track={track} history={history} />
       <h3>Verdict of people</h3>
       {reviews.length === 0 && <p class="quiet">Nobody has reviewed this object yet.</p>}
@@ -146,6 +147,23 @@ function ObjectCard() {
       </ul>
       <Verdict track={track} done={reload} />
     </section>
+  );
+}
+
+/** Objects that this one came out of, and those that came out of it. */
+function Lineage({ history }: { history: History }) {
+  const lines: [string, Relative[]][] = [["came out of", history.parents], ["went into", history.children]];
+  const known = lines.filter(([, relatives]) => relatives.length > 0);
+  if (!known.length) return null;
+  return (
+    <>
+      <h3>Lineage</h3>
+      <ul class="plain">
+        {known.flatMap(([words, relatives]) => relatives.map((one) => (
+          <li key={`${words} ${one.track_id}`}>{one.kind} {day(one.at)}: {words} <button type="button" class="link" onClick={() => openObject(one.track_id)}>{one.track_id.slice(0, 8)}</button></li>
+        )))}
+      </ul>
+    </>
   );
 }
 

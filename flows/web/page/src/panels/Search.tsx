@@ -1,15 +1,15 @@
 // Search: coordinates, and what the server finds: places, objects, alerts, watches.
 import { useState } from "preact/hooks";
 import { get } from "../api";
-import { getStage, openObject, showBox } from "../choosing";
-import { parseCoordinates } from "../coordinates";
+import { getStage, openAlertById, openObject, showBox } from "../choosing";
 import { openWatch } from "../loading";
 import { store } from "../store";
+import type { Box } from "../words";
 
 interface Hit {
   kind: "place" | "coordinates" | "object" | "alert" | "watch";
   label: string;
-  bbox?: [number, number, number, number] | null;
+  bbox?: Box | null;
   lon?: number | null;
   lat?: number | null;
   id?: string | null;
@@ -28,21 +28,18 @@ export function Search() {
     const wanted = text.trim();
     setHits([]);
     say("");
-    if (!wanted) return;
-    const place = parseCoordinates(wanted);
-    if (place) {
-      getStage()?.show({ ...place, zoom: PLACE_ZOOM + 2 });
-      say(`The map shows ${place.lat.toFixed(5)}, ${place.lon.toFixed(5)}.`);
-      return;
-    }
+    if (!wanted) return undefined;
     say("Searching …");
     try {
       const { value } = await get<Hit[]>("/api/search", { q: wanted, watch: store.state.address.watch });
+      const [only] = value;
+      if (only && value.length === 1) return open(only);
       setHits(value);
       say(value.length ? "" : `Nothing is called “${wanted}”. Try a town, coordinates such as 47.37, 8.54, or the start of an id.`);
     } catch (error) {
       say(`The search failed: ${(error as Error).message}`);
     }
+    return undefined;
   }
 
   function open(hit: Hit) {
@@ -66,11 +63,14 @@ export function Search() {
   );
 }
 
+/** Box for the map: beyond 180 degrees where its west is east of its east. */
+const unwrap = ([west, south, east, north]: Box): Box => [west, south, west > east ? east + 360 : east, north];
+
 async function showHit(hit: Hit): Promise<void> {
   const { watch } = store.state.address;
   if (hit.watch && hit.watch !== watch) await openWatch(hit.watch);
-  if (hit.bbox) showBox(hit.bbox);
+  if (hit.bbox) showBox(unwrap(hit.bbox));
   else if (hit.lon != null && hit.lat != null) getStage()?.show({ lon: hit.lon, lat: hit.lat, zoom: PLACE_ZOOM });
   if (hit.kind === "object" && hit.id) openObject(hit.id);
-  if (hit.kind === "alert" && hit.id) store.go({ alert: hit.id, tab: "object" });
+  if (hit.kind === "alert" && hit.id) await openAlertById(hit.id);
 }

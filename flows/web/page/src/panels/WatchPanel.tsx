@@ -1,4 +1,5 @@
 // About the watch: what it asks, what was seen, what is shown, how accurate that is.
+import type { Address } from "../address";
 import { loadAlerts } from "../loading";
 import { currentWatch, ready, store, useStore } from "../store";
 import { Facts } from "../ui/parts";
@@ -26,10 +27,9 @@ export function WatchPanel() {
 /** Which objects and alerts the map shows, by how sure they are. */
 function Shown() {
   const { address, counts, alerts, inView } = useStore();
-  const targets = [...new Set([...(ready(alerts)?.rows ?? []), ...inView].map((one) => one.target)), ...address.targets];
-  const names = [...new Set(targets)].sort();
-  const change = (statuses: string[]) => {
-    store.go({ statuses });
+  const names = [...new Set([...(ready(alerts)?.targets ?? []), ...inView.map((one) => one.target), ...address.targets])].sort();
+  const choose = (change: Partial<Address>) => {
+    store.go(change);
     void loadAlerts();
   };
   return (
@@ -40,14 +40,14 @@ function Shown() {
           <label key={one}>
             <input
               type="checkbox" value={one} checked={address.statuses.includes(one)}
-              onChange={(event) => change(STATUSES.filter((each) => (each === one ? event.currentTarget.checked : address.statuses.includes(each))))}
+              onChange={(event) => choose({ statuses: STATUSES.filter((each) => (each === one ? event.currentTarget.checked : address.statuses.includes(each))) })}
             /> {one}
           </label>
         ))}
       </fieldset>
       <p id="hidden" role="status" class="quiet">{describeHidden(address.statuses, counts.refuted, ready(alerts)?.refuted ?? 0)}</p>
       {names.length > 1 && (
-        <label>Target <select value={address.targets[0] ?? ""} onChange={(event) => store.go({ targets: event.currentTarget.value ? [event.currentTarget.value] : [] })}>
+        <label>Target <select value={address.targets[0] ?? ""} onChange={(event) => choose({ targets: event.currentTarget.value ? [event.currentTarget.value] : [] })}>
           <option value="">all</option>
           {names.map((one) => <option key={one} value={one}>{one}</option>)}
         </select></label>

@@ -1,11 +1,12 @@
 // "Why is there no alert here?": the answer for each scene at a place.
 import { get } from "../api";
+import { addressTime } from "../times";
 import { ready, type State, store, useStore } from "../store";
 import { day } from "../words";
 
 export interface WhyRow {
-  scene: string;
-  acquired_at: string;
+  scene: string | null;
+  acquired_at: string | null;
   reason: string;
   explanation: string;
 }
@@ -26,7 +27,7 @@ export async function askWhy(lon: number, lat: number): Promise<void> {
   store.go({ tab: "tools" });
   store.set({ why: { is: "loading" }, sheet: true });
   try {
-    const { value } = await get<{ sentence: string; scenes: WhyRow[] }>("/api/why-not", { watch, lon: lon.toFixed(6), lat: lat.toFixed(6), from: first.acquired_at, to: last.acquired_at });
+    const { value } = await get<{ sentence: string; scenes: WhyRow[] }>("/api/why-not", { watch, lon: lon.toFixed(6), lat: lat.toFixed(6), from: addressTime(first.acquired_at), to: addressTime(last.acquired_at) });
     store.set({ why: { is: "ready", value: { lon, lat, sentence: value.sentence, rows: value.scenes } } });
   } catch (error) {
     store.set({ why: { is: "failed", why: (error as Error).message } });
@@ -38,6 +39,7 @@ export function WhyNot() {
   return (
     <section aria-label="Why is there no alert here?">
       <h3>Why is there no alert here?</h3>
+      <p class="quiet">For each scene: was the place seen, was something found, and which rule held it back?</p>
       <button type="button" aria-pressed={asking === "why"} onClick={() => store.set({ asking: asking === "why" ? "object" : "why" })}>
         {asking === "why" ? "Stop asking" : "Ask by a click on the map"}
       </button>
@@ -46,7 +48,7 @@ export function WhyNot() {
       {why?.is === "ready" && (
         <div role="status">
           <p>At {why.value.lat.toFixed(5)}, {why.value.lon.toFixed(5)}: {why.value.sentence}</p>
-          <ul class="plain">{why.value.rows.map((one) => <li key={one.acquired_at}><strong>{day(one.acquired_at)}</strong> {one.explanation}</li>)}</ul>
+          <ul class="plain">{why.value.rows.map((one, index) => <li key={index}><strong>{day(one.acquired_at)}</strong> {one.explanation}</li>)}</ul>
         </div>
       )}
     </section>
