@@ -47,7 +47,8 @@ export function area(squareMetres: number | null | undefined): string {
   if (squareMetres == null) return "unknown";
   const [value, unit] = Math.abs(squareMetres) < 10_000 ? [squareMetres, "m²"]
     : Math.abs(squareMetres) < 10_000_000 ? [squareMetres / 1e4, "ha"] : [squareMetres / 1e6, "km²"];
-  return `${value.toLocaleString("en", { maximumFractionDigits: 1 })} ${unit}`;
+  const digits = Math.abs(value) < 100 ? 1 : 0;
+  return `${value.toLocaleString("en", { maximumFractionDigits: digits })} ${unit}`;
 }
 
 /** Sizes below which nothing is reported; empty if the watch has none. */

@@ -7,7 +7,7 @@ import { earlierIndex, LOADING, type Loaded, ready, sceneIndex, store, useStore 
 import { addressTime } from "../times";
 import type { Comparison, ComparisonRow, Scene } from "../types";
 import { Await } from "../ui/parts";
-import { area, day } from "../words";
+import { area, count, day, NOT_JUDGED } from "../words";
 
 export function ComparePanel() {
   const state = useStore();
@@ -65,26 +65,30 @@ const share = (part: number | null, whole: number) => (part === null ? "no scene
 const signed = (squareMetres: number) => `${squareMetres > 0 ? "+" : ""}${area(squareMetres)}`;
 
 function Table({ found }: { found: Comparison }) {
-  const rows = [...found.totals].sort((a, b) => order(a) - order(b));
+  const { statuses, targets } = useStore().address;
+  const shown = found.totals.filter((one) => statuses.includes(one.status ?? NOT_JUDGED) && (!targets.length || targets.includes(one.target)));
+  const rows = [...shown].sort((a, b) => order(a) - order(b));
+  const hidden = found.totals.reduce((sum, one) => sum + one.objects, 0) - rows.reduce((sum, one) => sum + one.objects, 0);
   const total = rows.reduce((sum, one) => sum + one.difference_m2, 0);
   return (
     <>
       {rows.length === 0 ? <p>No object is known here on either date.</p> : (
         <table class="totals">
-          <thead><tr><th scope="col">change</th><th scope="col">objects</th><th scope="col">area</th><th scope="col">difference</th></tr></thead>
+          <thead><tr><th scope="col">change</th><th scope="col">objects</th><th scope="col">area</th><th scope="col">change of area</th></tr></thead>
           <tbody>
             {rows.map((one) => (
               <tr key={`${one.target} ${one.change} ${one.status}`}>
                 <th scope="row"><i class="swatch" style={{ background: COMPARED[order(one)]?.colour }} />{one.target} {one.change} <small>{one.status ?? "not judged"}</small></th>
                 <td>{one.objects.toLocaleString("en")}</td>
-                <td>{area(one.area_m2)}</td>
-                <td>{signed(one.difference_m2)}</td>
+                <td class="number">{area(one.area_m2)}</td>
+                <td class="number">{signed(one.difference_m2)}</td>
               </tr>
             ))}
           </tbody>
           <tfoot><tr><th scope="row">all</th><td>{rows.reduce((sum, one) => sum + one.objects, 0).toLocaleString("en")}</td><td /><td>{signed(total)}</td></tr></tfoot>
         </table>
       )}
+      {hidden > 0 && <p class="quiet">{count(hidden, "object")} are left out by the choice under Watch.</p>}
       <p class="quiet">Of {area(found.area_m2)} of ground, {share(found.not_seen_m2.from, found.area_m2)} was not seen on the earlier date and {share(found.not_seen_m2.to, found.area_m2)} on the later one. What was not seen may have changed.</p>
     </>
   );
