@@ -55,6 +55,7 @@ from segwatch.db.analyst.deltas import (
     iter_object_deltas,
     read_position,
 )
+from segwatch.db.analyst.downloads import SHOWN_COLUMNS, Shown, iter_shown
 from segwatch.db.analyst.events import list_events
 from segwatch.db.analyst.exports import (
     CHANGE_COLUMNS,
@@ -99,6 +100,7 @@ __all__ = [
     "OBJECT_COLUMNS",
     "OBSERVATION_COLUMNS",
     "REVIEW_COLUMNS",
+    "SHOWN_COLUMNS",
     "AlertFilter",
     "AlertMark",
     "AlertOrder",
@@ -110,6 +112,7 @@ __all__ = [
     "Rows",
     "Selection",
     "SeriesPosition",
+    "Shown",
     "StoredCalibration",
     "TileMoment",
     "TilePlace",
@@ -137,6 +140,7 @@ __all__ = [
     "iter_objects",
     "iter_observations",
     "iter_reviewed",
+    "iter_shown",
     "list_alert_page",
     "list_alerts",
     "list_alerts_for_feed",

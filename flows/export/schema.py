@@ -17,6 +17,7 @@ from segwatch.db.analyst import (
     OBJECT_COLUMNS,
     OBSERVATION_COLUMNS,
     REVIEW_COLUMNS,
+    SHOWN_COLUMNS,
 )
 
 if TYPE_CHECKING:
@@ -136,6 +137,13 @@ FIELDS = {
     ),
     GEOMETRY: Field(_WKB, "MultiPolygon, longitude and latitude in degrees (EPSG:4326)."),
 }
+SHOWN = Layer(
+    "objects",
+    SHOWN_COLUMNS,
+    "Objects as the map shows them, one per row.",
+    "valid_begin",
+    "valid_end",
+)
 OBJECTS = Layer(
     "objects", OBJECT_COLUMNS, "Objects on the ground, one row per object", "valid_begin", "valid_end"
 )

@@ -31,6 +31,7 @@ from segwatch.flows.web import (
     assessments,
     comparing,
     description,
+    downloads,
     events,
     health,
     object_history,
@@ -171,6 +172,7 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     app.include_router(login.make_router(policy.find))
     app.include_router(reviews.make_router(engines.api, options.reviews), prefix="/api", tags=["reviews"])
     app.include_router(alerts.make_router(engines.api, options.reviews), prefix="/api", tags=["alerts"])
+    app.include_router(downloads.make_router(engines.api), prefix="/api", tags=["watches"])
     app.include_router(search.make_router(engines.api), prefix="/api", tags=["search"])
     app.include_router(why_not.make_router(engines.api), prefix="/api", tags=["alerts"])
     app.include_router(object_panel.make_router(engines.api), prefix="/api", tags=["objects"])

@@ -26,6 +26,9 @@ DECLARE
 BEGIN
     PERFORM segwatch.touch_watch(CASE TG_ARGV[0]
         WHEN 'series_id' THEN (SELECT s.watch_name FROM segwatch.series s WHERE s.id = CAST(found ->> 'series_id' AS uuid))
+        WHEN 'observation_id' THEN (
+            SELECT s.watch_name FROM segwatch.observation o JOIN segwatch.series s ON s.id = o.series_id
+            WHERE o.id = CAST(found ->> 'observation_id' AS uuid))
         WHEN 'track_id' THEN (SELECT s.watch_name FROM segwatch.track k JOIN segwatch.series s ON s.id = k.series_id
                               WHERE k.id = CAST(found ->> 'track_id' AS uuid))
         ELSE found ->> TG_ARGV[0] END);
@@ -38,6 +41,10 @@ CREATE OR REPLACE TRIGGER series_touches AFTER INSERT OR UPDATE ON segwatch.seri
     FOR EACH ROW EXECUTE FUNCTION segwatch.touch_watch_of_row('watch_name');
 CREATE OR REPLACE TRIGGER review_touches AFTER INSERT ON segwatch.review
     FOR EACH ROW EXECUTE FUNCTION segwatch.touch_watch_of_row('track_id');
+-- publishing adds judgements and closes them; only a repair by hand alters what one says
+CREATE OR REPLACE TRIGGER change_judgement_touches AFTER UPDATE ON segwatch.change_judgement
+    FOR EACH ROW WHEN (OLD.status <> NEW.status OR OLD.confidence <> NEW.confidence)
+    EXECUTE FUNCTION segwatch.touch_watch_of_row('observation_id');
 CREATE OR REPLACE TRIGGER model_switch_touches AFTER INSERT OR UPDATE ON segwatch.model_switch
     FOR EACH ROW EXECUTE FUNCTION segwatch.touch_watch_of_row('watch_name');
 CREATE OR REPLACE TRIGGER watch_area_touches AFTER INSERT OR UPDATE ON segwatch.watch_area

@@ -5,7 +5,7 @@
 | imagery | imagery tiles, read from hosts that may not respond |
 | tiles | vector tiles of the map |
 | features | OGC API: features and tiles of a view |
-| heavy | OGC API with filters, sorting, long pages or deep offsets |
+| heavy | OGC API with filters, sorting, long pages or deep offsets; downloads |
 | api | JSON API, and alert feeds |
 | writes | reviews, marks and events |
 | pages | static files and everything else that needs no database |
@@ -62,6 +62,8 @@ def choose_pool(scope: Scope) -> str:
     path = local_path(scope)
     if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
         return "writes"
+    if path.startswith("/api/watches/") and path.endswith("/download"):
+        return "heavy"
     for prefix, name in (
         ("/imagery/", "imagery"),
         ("/api/tiles/", "tiles"),

@@ -31,6 +31,7 @@ RULES: dict[str, dict[str, Requirement]] = {
     "/static/{rest:path}": {_GET: ANYONE},
     "/openapi.json": {_GET: Scope.READ},
     "/api/watches": {_GET: Scope.READ},
+    "/api/watches/{name}/download": {_GET: Scope.READ},
     "/api/scenes": {_GET: Scope.READ},
     "/api/unused": {_GET: Scope.READ},
     "/api/search": {_GET: Scope.READ},

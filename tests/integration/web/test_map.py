@@ -275,6 +275,9 @@ def test_a_tile_stays_the_same_until_its_watch_changes(client: TestClient, ledge
     assert client.get(address, params=NOW, headers=known).status_code == 304
     assert client.get(address, params=NOW).content == first.content
     ledger.arrive([SceneContent((LAKE,))] * 2 + [SceneContent((LAKE, cells(6, 6, 7, 7)))], [2])
+    (published,) = ledger.rows(version)
+    judge(ledger, "appeared", "refuted", 0.004)
+    assert ledger.rows(version) != [published], "also after a repair by hand"
     changed = client.get(address, params=NOW, headers=known)
     assert (changed.status_code, changed.headers["etag"] != first.headers["etag"]) == (200, True)
     assert len(decoded(changed.content)["objects"]) == 2

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import geopandas
 import pytest
 from fastapi.testclient import TestClient
+from httpx import Response
 
 from segwatch.db import tokens
 from segwatch.db.tokens import Scope
@@ -246,3 +249,27 @@ def test_places_coordinates_ids_and_watches_are_found(client: TestClient, ledger
         assert str(alert[column]) in [one["id"] for one in find(prefix) if one["kind"] == kind]
         assert [one for one in find(prefix, watch="other") if one["kind"] == kind] == []
     assert client.get("/api/search?q=").status_code == 422
+
+
+def test_what_is_shown_is_downloaded(client: TestClient, ledger: Ledger, tmp_path: Path) -> None:
+    def fetch(form: str, **more: str) -> Response:
+        answer = client.get("/api/watches/lakes/download", params={"format": form, **more})
+        assert answer.status_code == 200, answer.text
+        assert f".{form}" in answer.headers["content-disposition"]
+        return answer
+
+    now = ledger.rows("SELECT track_id, area_m2 FROM watch.objects_now ORDER BY track_id")
+    for form in ("gpkg", "geojson"):
+        file = tmp_path / f"shown.{form}"
+        file.write_bytes(fetch(form).content)
+        read = geopandas.read_file(file)
+        assert list(read["id"]) == [str(row["track_id"]) for row in now], form
+        assert list(read["area_m2"]) == pytest.approx([row["area_m2"] for row in now]), form
+    lines = fetch("csv", at=TIMES[2]).text.splitlines()
+    assert len(lines) == 1 + 3, "the pond was there then"
+    west, south, east, north = POND.bounds
+    boxed = fetch("csv", at=TIMES[2], bbox=f"{west},{south},{east},{north}")
+    assert boxed.headers["X-Total-Count"] == "1"
+    assert fetch("csv", target="fire").headers["X-Total-Count"] == "0"
+    assert client.get("/api/watches/lakes/download?format=pmtiles").status_code == 422
+    assert client.get("/api/watches/other/download?format=csv").headers["X-Total-Count"] == "0"

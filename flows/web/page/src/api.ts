@@ -25,11 +25,23 @@ export function address(path: string, query: Record<string, string | string[]> =
 
 /** Get JSON, with the token of this tab, which also shows who reviewed; go to the login where that is needed. */
 export async function get<T>(path: string, query: Record<string, string | string[]> = {}): Promise<{ value: T; headers: Headers }> {
+  const response = await ask(path, query);
+  return { value: (await response.json()) as T, headers: response.headers };
+}
+
+/** Get a file, under the name that the server gives it. */
+export async function getFile(path: string, query: Record<string, string | string[]>): Promise<{ content: Blob; name: string; headers: Headers }> {
+  const response = await ask(path, query);
+  const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "download";
+  return { content: await response.blob(), name, headers: response.headers };
+}
+
+async function ask(path: string, query: Record<string, string | string[]>): Promise<Response> {
   const { token } = identity.read();
   const response = await reach(address(path, query), token ? { headers: { Authorization: `Bearer ${token}` } } : {});
   if (response.status === 401) location.assign("/login");
   if (!response.ok) throw new Refused(await explain(response), response.status);
-  return { value: (await response.json()) as T, headers: response.headers };
+  return response;
 }
 
 /** Send JSON with the token that the person entered. */

@@ -18,6 +18,16 @@ export function showBox(box: Box): void {
   stage?.fit(box, CLOSE_ZOOM);
 }
 
+/** Bounding box of the view as west,south,east,north, degrees; empty before the map is there. */
+export function boxOfView(): string {
+  const bounds = stage?.main.map.getBounds();
+  if (!bounds) return "";
+  const [west, east] = bounds.getEast() - bounds.getWest() >= 360 ? [-180, 180] : [wrap(bounds.getWest()), wrap(bounds.getEast())];
+  return [west, Math.max(-90, bounds.getSouth()), east, Math.min(90, bounds.getNorth())].map((one) => one.toFixed(5)).join(",");
+}
+
+const wrap = (longitude: number) => ((((longitude + 180) % 360) + 360) % 360) - 180;
+
 export const getStage = (): Stage | null => stage;
 
 export function openObject(track: string): void {

@@ -1,7 +1,7 @@
 // What changed between two dates, in the view: totals by change, and how much of the ground was not seen.
 import { useEffect, useState } from "preact/hooks";
 import { get } from "../api";
-import { getStage } from "../choosing";
+import { boxOfView } from "../choosing";
 import { COMPARED } from "../palette";
 import { earlierIndex, LOADING, type Loaded, ready, sceneIndex, store, useStore } from "../store";
 import { addressTime } from "../times";
@@ -53,11 +53,6 @@ function Totals({ from, to }: { from: Scene; to: Scene }) {
       <Await of={found} what="comparison" retry={() => retry(again + 1)}>{(value) => <Table found={value} />}</Await>
     </>
   );
-}
-
-function boxOfView(): string {
-  const bounds = getStage()?.main.map.getBounds();
-  return bounds ? [bounds.getWest(), bounds.getSouth(), bounds.getEast(), bounds.getNorth()].map((one) => one.toFixed(4)).join(",") : "";
 }
 
 const order = (row: ComparisonRow) => COMPARED.findIndex((one) => one.shows.includes(row.change));

@@ -1,8 +1,11 @@
 // Tools: share, print, download, ask why.
 import { useState } from "preact/hooks";
-import { address } from "../api";
-import { getStage } from "../choosing";
+import { getFile } from "../api";
+import { boxOfView } from "../choosing";
 import { ready, sceneIndex, useStore } from "../store";
+import { addressTime } from "../times";
+import { Answer, type Said, SILENT } from "../ui/parts";
+import { count, day, NOT_JUDGED } from "../words";
 import { WhyNot } from "./WhyNot";
 
 export function Tools() {
@@ -38,25 +41,47 @@ function Share() {
   );
 }
 
-/** Links to the objects in view, as the OGC API serves them. */
+const FORMATS = [["gpkg", "GeoPackage"], ["geojson", "GeoJSON"], ["csv", "CSV"]] as const;
+
+/** The objects that the map shows, as a file. */
 function Download() {
   const state = useStore();
-  const { watch, view } = state.address;
+  const { watch, statuses, targets } = state.address;
   const scene = (ready(state.scenes) ?? [])[sceneIndex(state)];
-  const bounds = view && getStage()?.main.map.getBounds();
-  if (!scene || !bounds) return null;
-  const box = [bounds.getWest(), bounds.getSouth(), bounds.getEast(), bounds.getNorth()].map((one) => one.toFixed(6)).join(",");
-  const query = { watch, bbox: box, limit: "10000" };
-  const formats = [["geojson", "GeoJSON"], ["csv", "CSV"]] as const;
+  const [busy, setBusy] = useState(false);
+  const [said, say] = useState<Said>(SILENT);
+  if (!scene) return null;
+
+  async function save(format: string, at: string) {
+    setBusy(true);
+    say({ words: "Writing the file …", good: true });
+    // objects that nobody judged have no status to ask for
+    const status = statuses.includes(NOT_JUDGED) ? {} : { status: statuses };
+    try {
+      const file = await getFile(`/api/watches/${encodeURIComponent(watch)}/download`, { format, at: addressTime(at), bbox: boxOfView(), target: targets, ...status });
+      saveFile(file.content, file.name);
+      say({ words: `${file.name}: ${count(Number(file.headers.get("X-Total-Count") ?? 0), "object")}.`, good: true });
+    } catch (error) {
+      say({ words: `No file was written: ${(error as Error).message}`, good: false });
+    }
+    setBusy(false);
+  }
+
   return (
     <section aria-label="Download">
       <h3>Download</h3>
-      <p class="quiet">The objects in view as they are now, at most 10 000; for everything: <code>segwatch export {watch}</code>.</p>
-      <ul class="row plain">
-        {formats.map(([format, label]) => (
-          <li key={format}><a download={`${watch}.${format}`} href={address("/ogc/collections/watch.objects_now/items", { ...query, f: format })}>{label}</a></li>
-        ))}
-      </ul>
+      <p class="quiet">The objects in view on {day(scene.acquired_at)}. For everything: <code>segwatch export {watch}</code>.</p>
+      <div class="row">{FORMATS.map(([format, label]) => <button key={format} type="button" disabled={busy} onClick={() => void save(format, scene.acquired_at)}>{label}</button>)}</div>
+      <Answer said={said} />
     </section>
   );
+}
+
+function saveFile(content: Blob, name: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(content);
+  link.download = name;
+  link.click();
+  // the browser reads it after this step
+  window.setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

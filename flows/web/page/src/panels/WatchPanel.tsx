@@ -19,7 +19,7 @@ export function WatchPanel() {
       <Facts rows={[["state", watch.state], ["model", watch.model ?? "none yet"], ["accuracy", watch.accuracy.join("; ") || "not assessed"], ...(describeSizes(watch) ? [["sizes", describeSizes(watch)] as [string, string]] : [])]} />
       <Shown />
       <Unused />
-      <p><a href="/assess">Label samples to assess the accuracy</a></p>
+      <p><a href="/assess">Label samples to assess the accuracy</a> · <a href="/operations">How the watches are doing</a></p>
     </>
   );
 }
