@@ -22,8 +22,10 @@ export function showBox(box: Box): void {
 export function boxOfView(): string {
   const bounds = stage?.main.map.getBounds();
   if (!bounds) return "";
-  const [west, east] = bounds.getEast() - bounds.getWest() >= 360 ? [-180, 180] : [wrap(bounds.getWest()), wrap(bounds.getEast())];
-  return [west, Math.max(-90, bounds.getSouth()), east, Math.min(90, bounds.getNorth())].map((one) => one.toFixed(5)).join(",");
+  const [west, east] = [wrap(bounds.getWest()), wrap(bounds.getEast())];
+  // the server takes no box across 180 degrees: then all longitudes
+  const [left, right] = bounds.getEast() - bounds.getWest() >= 360 || west >= east ? [-180, 180] : [west, east];
+  return [left, Math.max(-90, bounds.getSouth()), right, Math.min(90, bounds.getNorth())].map((one) => one.toFixed(5)).join(",");
 }
 
 const wrap = (longitude: number) => ((((longitude + 180) % 360) + 360) % 360) - 180;

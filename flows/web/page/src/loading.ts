@@ -37,15 +37,18 @@ export async function openWatch(name: string, keep = false): Promise<void> {
 
 const isCurrent = (name: string) => store.state.address.watch === name;
 
+/** Load the scenes, then how clear they were: the map need not wait for that. */
 async function loadScenes(watch: string): Promise<void> {
   try {
-    const [scenes, coverage] = await Promise.all([
-      get<Scene[]>("/api/scenes", { watch }),
-      get<{ coverage: CoverageRow[] }>("/api/coverage", { watch, state: "observed", limit: "1000" }),
-    ]);
-    if (isCurrent(watch)) store.set({ scenes: { is: "ready", value: addClearShares(scenes.value, coverage.value.coverage) } });
+    const { value: scenes } = await get<Scene[]>("/api/scenes", { watch });
+    if (!isCurrent(watch)) return;
+    store.set({ scenes: { is: "ready", value: addClearShares(scenes, []) } });
+    const { value } = await get<{ coverage: CoverageRow[] }>("/api/coverage", { watch, state: "observed", limit: "1000" });
+    if (isCurrent(watch)) store.set({ scenes: { is: "ready", value: addClearShares(scenes, value.coverage) } });
   } catch (error) {
-    if (isCurrent(watch)) store.set({ scenes: failed(error) });
+    if (!isCurrent(watch)) return;
+    if (ready(store.state.scenes)) store.set({ problem: "How clear the scenes were could not be loaded." });
+    else store.set({ scenes: failed(error) });
   }
 }
 

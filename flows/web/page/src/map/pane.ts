@@ -79,7 +79,7 @@ export class Pane {
     }
     const before = this.drawn;
     this.drawn = next;
-    const moved = !before || before.watch !== next.watch || before.scene !== next.scene || before.since !== next.since;
+    const moved = !before || before.watch !== next.watch || before.scene.scene_id !== next.scene.scene_id || before.since?.scene_id !== next.since?.scene_id;
     const rebuilt = moved && this.showObjects(next);
     if (moved || before.imagery !== next.imagery) this.showImagery(next);
     if (rebuilt || !before || before.statuses !== next.statuses || before.targets !== next.targets) this.styleObjects(next);

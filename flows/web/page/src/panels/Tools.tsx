@@ -56,7 +56,7 @@ function Download() {
     setBusy(true);
     say({ words: "Writing the file …", good: true });
     // objects that nobody judged have no status to ask for
-    const status = statuses.includes(NOT_JUDGED) ? {} : { status: statuses };
+    const status: Record<string, string[]> = statuses.includes(NOT_JUDGED) ? {} : { status: statuses };
     try {
       const file = await getFile(`/api/watches/${encodeURIComponent(watch)}/download`, { format, at: addressTime(at), bbox: boxOfView(), target: targets, ...status });
       saveFile(file.content, file.name);
