@@ -44,7 +44,7 @@ function ObjectsInView() {
 function AlertCard({ alert }: { alert: Alert }) {
   return (
     <section class="card" id="marking" aria-label="Selected alert">
-      <h3>Alert: {alert.kind}, rule {alert.rule}</h3>
+      <h2 tabIndex={-1}>Alert: {alert.kind}, rule {alert.rule}</h2>
       <p id="marked">{alert.target} {alert.kind}, {day(alert.valid_at)}: {describeMark(alert)}</p>
       <p class="quiet">
         {area(alert.before_m2)} → {area(alert.after_m2)}; {describeBelief(alert)}; {alert.delivered_at ? `delivered ${day(alert.delivered_at)}` : "not delivered yet"}
