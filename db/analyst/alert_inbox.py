@@ -201,9 +201,9 @@ def _read_place(given: str | None) -> dict[str, Any]:
         return {"last_rank": None, "last_size": None, "last_id": None}
     try:
         rank, size, identity = base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)).decode().split(" ")
-        place = {"last_rank": float(rank), "last_size": float(size), "last_id": UUID(identity)}
+        numbers, last = (float(rank), float(size)), UUID(identity)
     except (ValueError, binascii.Error) as error:
         raise InvalidCursor("after: take the value of next from the page before") from error
-    if not (math.isfinite(place["last_rank"]) and math.isfinite(place["last_size"])):
+    if not all(map(math.isfinite, numbers)):
         raise InvalidCursor("after: take the value of next from the page before")
-    return place
+    return {"last_rank": numbers[0], "last_size": numbers[1], "last_id": last}

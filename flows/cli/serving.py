@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from segwatch.flows.config.settings import FlowSettings
     from segwatch.flows.web.operations import OperationIntake
     from segwatch.flows.web.options import ServerOptions
-    from segwatch.geo.types.watch import Watch
 
 
 def serve(
@@ -126,13 +125,16 @@ def _make_options(
 
 
 def _make_operations(settings: FlowSettings, engine: Engine) -> OperationIntake:
+    from segwatch.db import watches
     from segwatch.flows.inference import watch_models
     from segwatch.flows.web.operations import OperationIntake
 
-    def tell_server(stored: Watch, paused: bool) -> None:
+    def tell_server(watch: str, paused: bool) -> None:
         from segwatch.flows.orchestration import deploy
 
-        names = [stored.name]
+        with engine.connect() as conn:
+            stored = watches.load_current(conn, watch).watch
+        names = [watch]
         deploy.schedule_watches([stored], paused=names if paused else (), resumed=() if paused else names)
 
     return OperationIntake(

@@ -81,7 +81,6 @@ def retry(watch: WatchName, as_json: Json = False) -> None:
     The next run takes them up with all attempts available. It also retries scenes that wait for a source whose circuit
     is open.
     """
-    from segwatch.db import watches
     from segwatch.flows.config.settings import load_settings
     from segwatch.flows.inference import watch_models
     from segwatch.flows.pipeline.retrying import requeue_failed
@@ -90,7 +89,6 @@ def retry(watch: WatchName, as_json: Json = False) -> None:
     with clear_errors():
         settings = load_settings()
         with assemble.open_worker_engine(settings) as engine, engine.begin() as conn:
-            watches.load_current(conn, watch)
             count = requeue_failed(conn, watch, watch_models.find_version(conn, settings, watch))
     if as_json:
         print_json({"watch": watch, "queued": count})

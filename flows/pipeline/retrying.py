@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from segwatch.db import circuits, ledger
+from segwatch.db import circuits, ledger, watches
 
 
 def requeue_failed(conn: Connection, watch: str, model_version: str) -> int:
@@ -14,7 +14,13 @@ def requeue_failed(conn: Connection, watch: str, model_version: str) -> int:
     -------
     int
         Number of observations queued.
+
+    Raises
+    ------
+    segwatch.db.errors.UnknownWatch
+        No watch has this name.
     """
+    watches.require(conn, watch)
     count = ledger.retry(conn, watch, model_version=model_version)
     circuits.probe_now(conn, watch)
     return count

@@ -36,7 +36,7 @@ def make_router(reading: Engine, tiles: VectorTiles) -> APIRouter:
             ground = analyst.measure_unseen(conn, span, box)
             if ground is None:
                 raise HTTPException(
-                    404, f"there is no ground of a watch {watch!r} here; /api/watches lists watches"
+                    404, f"there is no watch named {watch!r} with ground here; /api/watches lists watches"
                 )
             totals = analyst.compare_totals(conn, span, box)
         return {

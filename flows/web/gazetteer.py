@@ -45,9 +45,9 @@ def find_places(given: str, limit: int) -> list[Place]:
     known = _load()
     first = bisect_left(known.names, wanted)
     after = bisect_left(known.names, wanted + "\U0010ffff")
-    found = {known.numbers[at]: known.names[at] == wanted for at in range(first, after)}
-    for at in range(first, after):
-        found[known.numbers[at]] = found[known.numbers[at]] or known.names[at] == wanted
+    found: dict[int, bool] = {}
+    for name, number in zip(known.names[first:after], known.numbers[first:after], strict=True):
+        found[number] = found.get(number, False) or name == wanted
     ordered = sorted(found, key=lambda number: (not found[number], -known.places[number].population, number))
     return [known.places[number] for number in ordered[:limit]]
 

@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Connection, Engine
 
-from segwatch.db import analyst, channel_tests, watch_actions, watches
+from segwatch.db import analyst, channel_tests, watch_actions
 from segwatch.db.errors import NotFound, WatchRefused
 from segwatch.db.tokens import Scope
 from segwatch.flows.alerting.channels import name_channels
@@ -24,7 +24,6 @@ from segwatch.flows.web.guards.access import current_reader, current_sight, requ
 from segwatch.flows.web.guards.bodies import read_body
 from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.geo.text.spelling import describe_errors
-from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 2**16
@@ -49,7 +48,7 @@ class OperationIntake:
     """Engine of a role that may write; that of the map may not."""
     find_version: Callable[[Connection, str], str]
     """Version of a watch's model, by name of the watch; loads no weights."""
-    tell_server: Callable[[Watch, bool], None] | None = None
+    tell_server: Callable[[str, bool], None] | None = None
     """Pause (True) or resume the watch's deployment on the Prefect server; None = no server is known."""
 
 
@@ -129,15 +128,14 @@ def _act(intake: OperationIntake, watch: str, action: Action, body: ActionBody) 
     try:
         with intake.engine.begin() as conn:
             if not current_sight().may_read(watch):
-                raise HTTPException(404, f"there is no watch {watch!r}; /api/watches lists watches")
-            stored = watches.load_current(conn, watch).watch
+                raise HTTPException(404, f"there is no watch named {watch!r}; /api/watches lists watches")
             done = _apply(conn, intake, watch, action, by, body.note)
     except NotFound as error:
         raise HTTPException(404, str(error)) from error
     except WatchRefused as error:
         raise HTTPException(422, str(error)) from error
     if action in {Action.PAUSE, Action.RESUME}:
-        done["note"] = _tell_server(intake, stored, paused=action is Action.PAUSE)
+        done["note"] = _tell_server(intake, watch, paused=action is Action.PAUSE)
     return {"watch": watch, "action": action, **done}
 
 
@@ -162,14 +160,14 @@ def _apply(
     return {"message": f"{done.action} by {done.by}{before}", "count": int(done.created)}
 
 
-def _tell_server(intake: OperationIntake, stored: Watch, *, paused: bool) -> str | None:
+def _tell_server(intake: OperationIntake, watch: str, *, paused: bool) -> str | None:
     """Tell the Prefect server; the ledger decides, so that a server that cannot be told does no harm."""
     if intake.tell_server is None:
         return "no Prefect server is known here; runs that it starts follow the ledger"
     try:
-        intake.tell_server(stored, paused)
+        intake.tell_server(watch, paused)
     except Exception:  # whatever Prefect's client raises: the ledger has it, and runs follow the ledger
-        _log.exception("the Prefect server was not told about %s", stored.name)
+        _log.exception("the Prefect server was not told about %s", watch)
         return "the Prefect server could not be told; runs that it starts follow the ledger"
     return None
 

@@ -27,6 +27,7 @@ async function ask(path, options = {}) {
   } catch {
     throw new Error("The server cannot be reached; this page tries again every minute.");
   }
+  if (response.status === 401) location.assign("/login");
   if (!response.ok) throw new Error(await describeRefusal(response));
   return response.json();
 }

@@ -17,7 +17,6 @@ from segwatch.flows.web import schemas
 from segwatch.flows.web.application import create_app
 from segwatch.flows.web.operations import OperationIntake
 from segwatch.flows.web.options import ServerOptions
-from segwatch.geo.types.watch import Watch
 from tests.acceptance.test_web import CHROMIUM
 from tests.conftest import Database
 from tests.invariants.conftest import MODEL, Ledger, SceneContent, cells
@@ -61,8 +60,8 @@ def options(ledger: Ledger, told: list[tuple[str, bool]]) -> ServerOptions:
     def find_version(_: Connection, __: str) -> str:
         return MODEL
 
-    def tell(watch: Watch, paused: bool) -> None:
-        told.append((watch.name, paused))
+    def tell(watch: str, paused: bool) -> None:
+        told.append((watch, paused))
 
     return ServerOptions(operations=OperationIntake(ledger.engine, find_version, tell), prefect_url=PREFECT)
 

@@ -170,6 +170,7 @@ def test_a_token_sees_its_watches_through_every_window(
     few, all_ = token("few"), token("all", watches=None)
     alert = ledger.rows("SELECT alert_id FROM watch.alerts WHERE watch = 'lakes'")[0]["alert_id"]
     scene = ledger.rows("SELECT scene_id FROM watch.imagery WHERE watch = 'lakes'")[0]["scene_id"]
+    track = ledger.rows("SELECT track_id FROM watch.objects_now WHERE watch = 'lakes'")[0]["track_id"]
     at = "2030-01-01T00:00:00Z"
     windows = [
         *(
@@ -187,6 +188,13 @@ def test_a_token_sees_its_watches_through_every_window(
         "/api/coverage?watch=lakes",
         "/api/events",
         f"/api/tiles/0/0/0.mvt?watch=lakes&at={at}",
+        "/api/operations",
+        "/api/search?q=lake",
+        f"/api/search?q={alert}",
+        "/api/compare?watch=lakes&from=2020-01-01&to=2030-01-01",
+        "/api/why-not?watch=lakes&lon=10.0015&lat=50.0015",
+        "/api/watches/lakes/download?format=csv",
+        f"/api/objects/{track}/history",
         "/feeds/lakes/atom.xml",
         f"/feeds/cap/{alert}.xml",
         f"/imagery/tiles/WebMercatorQuad/0/0/0.png?watch=lakes&scene={scene}",
@@ -238,6 +246,11 @@ def test_views_and_functions_hold_nothing_that_a_session_may_not_see(
         scene = (
             conn.execute(text("SELECT scene_id FROM watch.imagery WHERE watch = 'lakes'")).scalars().first()
         )
+        track = (
+            conn.execute(text("SELECT track_id FROM watch.objects_now WHERE watch = 'lakes'"))
+            .scalars()
+            .first()
+        )
         notice = (
             conn.execute(
                 text(
@@ -259,6 +272,13 @@ def test_views_and_functions_hold_nothing_that_a_session_may_not_see(
             str(notice).replace(":", r"\:")
         ),
         "objects_tile": "SELECT encode(watch.objects_tile('lakes', now(), 0, 0, 0), 'escape')",
+        "compare_tile": "SELECT encode(watch.compare_tile('lakes', '2020-01-01Z', now(), 0, 0, 0), 'escape')",
+        "compare": "SELECT CAST(r AS text) FROM watch.compare('lakes', '2020-01-01Z', now()) r",
+        "compare_ground": "SELECT CAST(r AS text) FROM watch.compare_ground('lakes', '2020-01-01Z', now()) r",
+        "data_version": "SELECT watch.data_version('lakes')",
+        "object_observations": f"SELECT CAST(r AS text) FROM watch.object_observations('{track}') r",
+        "object_lineage": f"SELECT CAST(r AS text) FROM watch.object_lineage('{track}') r",
+        "operations": "SELECT CAST(r AS text) FROM watch.operations() r",
         # what it says depends on an id that nobody can guess
         "access_token": "SELECT CAST(r AS text) FROM watch.access_token('x') r",
     }
@@ -285,6 +305,11 @@ def test_views_and_functions_hold_nothing_that_a_session_may_not_see(
     assert sum(SHOWN in one for one in some) >= 5
     nothing = told(NOTHING)
     assert not any(HIDDEN in one or SHOWN in one for one in nothing)
+    # these say numbers and not whose they are
+    for name in ("compare", "compare_ground", "data_version", "object_observations", "object_lineage"):
+        at = queries.index(calls[name])
+        assert some[at] == nothing[at] == "", name
+        assert everything[at] or name == "object_lineage", name
     assert not any(SECRET in one for one in everything)
 
 
