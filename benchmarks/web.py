@@ -97,7 +97,7 @@ def _open_browser() -> Iterator[Page]:
 def _measure(page: Page, base: str) -> dict[str, float | int]:
     # tiles are fetched by a worker, whose requests the page's own clock does not list
     finished: list[Request] = []
-    page.on("requestfinished", finished.append)
+    page.on("requestfinished", lambda one: finished.append(one))  # noqa: PLW0108 - Playwright marks its handlers
     first = _open(page, lambda: page.goto(f"{base}/#watch={WATCH}&imagery=off"))
     first_bytes = _count_bytes(finished)
     shown = str(page.inner_text("#drawn"))

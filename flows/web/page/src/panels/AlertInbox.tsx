@@ -1,11 +1,12 @@
 // The inbox of alerts: filter, sort, select many, open one.
+import { useState } from "preact/hooks";
 import { type Address, DEFAULTS, type Sort } from "../address";
 import { openAlert } from "../choosing";
 import { loadAlerts } from "../loading";
 import { colourOf } from "../palette";
 import { store, useStore } from "../store";
 import type { Alert, Alerts } from "../types";
-import { Await } from "../ui/parts";
+import { Answer, Await, type Said, SILENT } from "../ui/parts";
 import { Roving } from "../ui/Roving";
 import { area, count, day, describeBelief, describeMark } from "../words";
 import { Marks } from "./Marks";
@@ -27,6 +28,7 @@ export function AlertInbox() {
 function Inbox({ alerts }: { alerts: Alerts }) {
   const { address, picked } = useStore();
   const { rows } = alerts;
+  const [said, say] = useState<Said>(SILENT);
   const chosen = rows.filter((one) => picked.includes(one.alert_id));
   return (
     <>
@@ -42,9 +44,10 @@ function Inbox({ alerts }: { alerts: Alerts }) {
       {chosen.length > 0 && (
         <section class="card" aria-label="Selected alerts">
           <h3>{count(chosen.length, "alert")} selected</h3>
-          <Marks alerts={chosen} />
+          <Marks alerts={chosen} done={say} />
         </section>
       )}
+      <Answer said={chosen.length ? SILENT : said} />
       {rows.length === 0 && <Empty alerts={alerts} />}
       <Roving
         label="Alerts. Enter opens one, Space selects it for a mark together with others." rows={rows} id={(one) => one.alert_id}

@@ -12,17 +12,20 @@ const MAX_TOGETHER = 500;
 const BUTTONS = [["acknowledged", "Acknowledge"], ["resolved", "Resolve"], ["reopened", "Reopen"], ["snoozed", "Snooze"]] as const;
 type Mark = (typeof BUTTONS)[number][0];
 
-export function Marks({ alerts }: { alerts: Alert[] }) {
+/** `done` hears of a success, for a list whose selection then goes away with this form. */
+export function Marks({ alerts, done }: { alerts: Alert[]; done?: (said: Said) => void }) {
   const [note, setNote] = useState("");
   const [hours, setHours] = useState("24");
   const [busy, setBusy] = useState(false);
   const [said, say] = useState<Said>(SILENT);
 
   async function mark(kind: Mark) {
-    const problem = findProblem("is taking care of the alert");
+    const problem = findProblem("is taking care of the alert", "acknowledge or review");
     if (problem) return say({ words: problem, good: false });
     setBusy(true);
-    say(await markAll(alerts, kind, note.trim(), Number(hours)));
+    const answer = await markAll(alerts, kind, note.trim(), Number(hours));
+    say(answer);
+    if (answer.good) done?.(answer);
     setBusy(false);
     return undefined;
   }

@@ -16,7 +16,7 @@ export function Verdict({ track, done }: { track: string; done: () => void }) {
   const { pen, drawn, start, stop } = usePen();
 
   async function decide(verdict: Kind) {
-    const problem = findProblem("decided");
+    const problem = findProblem("decided", "review");
     if (problem) return say({ words: problem, good: false });
     setBusy(true);
     const outline = verdict === "edited" ? { outline: pen?.read() } : {};

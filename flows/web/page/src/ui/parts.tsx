@@ -51,10 +51,10 @@ export function Who({ note, setNote, ids = false }: { note: string; setNote: (no
 }
 
 /** Say what is missing or wrong before anything is sent; empty if nothing is. */
-export function findProblem(purpose: string): string {
+export function findProblem(purpose: string, scope: string): string {
   const { person, token } = identity.read();
   if (!person.trim()) return `Enter your name, so that others see who ${purpose}.`;
-  if (!token.trim()) return "Enter a token with the scope review; the operator of this server creates it.";
+  if (!token.trim()) return `Enter a token with the scope ${scope}; the operator of this server creates it.`;
   // fetch refuses other characters in a header with an unhelpful message
   return /^[\x21-\x7e]+$/.test(token.trim()) ? "" : "The token contains invalid characters.";
 }
