@@ -203,6 +203,7 @@ class Stack:
         env = {
             "SEGWATCH_ANALYST_URL": self.cluster.info().url_for(roles.ANALYST),
             "SEGWATCH_IMAGERY_HOSTS": self.environment(sends=False)["SEGWATCH_IMAGERY_HOSTS"],
+            "SEGWATCH_PREFECT_UI_URL": self.urls().prefect,
         }
         self._up("web", "map", "/healthz", lambda port: [*argv, str(port)], env)
 

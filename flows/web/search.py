@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, HTTPException, Query, Response
 from sqlalchemy import Engine
 
 from segwatch.db import analyst
@@ -44,14 +44,22 @@ def make_router(reading: Engine) -> APIRouter:
                 found += [_show_bounds(row) for row in analyst.find_by_id(conn, wanted, watch, _LIMIT)]
             found += [_show_bounds(row) for row in analyst.find_watches(conn, q, watch, _LIMIT)]
         if point is None:
-            found += [
-                {"kind": "place", "label": f"{one.name}, {one.country}", "lon": one.lon, "lat": one.lat}
-                for one in gazetteer.find_places(q, _LIMIT)
-            ]
+            found += _find_places(q)
         response.headers["X-Attribution"] = gazetteer.ATTRIBUTION
         return found
 
     return routes
+
+
+def _find_places(wanted: str) -> list[dict[str, Any]]:
+    try:
+        places = gazetteer.find_places(wanted, _LIMIT)
+    except gazetteer.PlacesNotRead as error:
+        raise HTTPException(503, str(error), {"Retry-After": "2"}) from error
+    return [
+        {"kind": "place", "label": f"{one.name}, {one.country}", "lon": one.lon, "lat": one.lat}
+        for one in places
+    ]
 
 
 def _show_bounds(row: dict[str, Any]) -> dict[str, Any]:

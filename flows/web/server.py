@@ -10,6 +10,7 @@ from segwatch.db import roles
 from segwatch.db.embedded.ports import find_free_port
 from segwatch.db.engine import make_engine
 from segwatch.flows.errors import ServiceError
+from segwatch.flows.web import gazetteer
 from segwatch.flows.web.application import create_app
 from segwatch.flows.web.guards import connections
 from segwatch.flows.web.options import DEFAULTS, ServerOptions
@@ -48,6 +49,7 @@ def serve(
     server = connections.make_server(
         create_app(database_url, options), host=host, port=port, proxies=proxies, on_started=on_started
     )
+    gazetteer.preload()
     server.run()
     if not server.started:  # the log says why
         raise SystemExit(_NOT_STARTED)

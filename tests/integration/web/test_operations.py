@@ -159,9 +159,7 @@ def test_the_page_is_used_with_the_keyboard(
         assert "1 observation failed" in page.inner_text(".trouble")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "fits a phone"
         press(page, "retry")
-        page.wait_for_function(
-            "document.querySelector('#status').textContent.includes('1 failed observation')"
-        )
+        page.locator("#status", has_text="1 failed observation").wait_for()
         assert page.locator("[data-action=retry]").count() == 0
         assert page.evaluate("document.activeElement.closest('article').dataset.watch") == "lakes"
         press(page, "pause")

@@ -144,7 +144,7 @@ def test_who_waits_too_long_is_told() -> None:
 def test_what_is_kept_is_bounded_in_bytes(puts: list[tuple[int, int]]) -> None:
     cache: TileCache[int] = TileCache(20_000)
     for key, size in puts:
-        cache.put(key, MadeTile.from_content(bytes(size), "image/png"))
+        cache.put(key, MadeTile(bytes(size), "image/png", "etag"))
         assert cache.bytes <= 20_000
         found = cache.get(key)
         assert found is not None
@@ -154,7 +154,7 @@ def test_what_is_kept_is_bounded_in_bytes(puts: list[tuple[int, int]]) -> None:
 
 def test_a_tile_larger_than_the_cache_is_not_kept() -> None:
     cache: TileCache[int] = TileCache(1000)
-    cache.put(1, MadeTile.from_content(bytes(2000), "image/png"))
+    cache.put(1, MadeTile(bytes(2000), "image/png", "etag"))
     assert (len(cache), cache.bytes) == (0, 0)
 
 
