@@ -41,7 +41,7 @@ def page(mapped: str) -> Iterator[Page]:
 
 
 @contextmanager
-def opened(mapped: str, refusals: Sequence[int] = ()) -> Iterator[Page]:
+def opened(mapped: str, refusals: Sequence[int] = (), *, imagery: bool = False) -> Iterator[Page]:
     """The map page, loaded; fails on any request to another host and on any error of the page.
 
     The browser itself reports answers that refuse as errors; those of ``refusals`` are expected.
@@ -67,7 +67,7 @@ def opened(mapped: str, refusals: Sequence[int] = ()) -> Iterator[Page]:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", on_console)
         page.on("request", on_request)
-        page.goto(f"{mapped}/#watch=mapped")
+        page.goto(f"{mapped}/#watch=mapped{'' if imagery else '&imagery=off'}")
         page.wait_for_selector("body[data-watch=mapped]", timeout=60_000)
         yield page
         browser.close()
@@ -82,7 +82,15 @@ def show(page: Page, tab: str) -> None:
     page.get_by_role("tab", name=tab).click()
 
 
-def test_the_page_shows_objects_dates_and_alerts(page: Page, tmp_path: Path) -> None:
+@pytest.fixture
+def with_imagery(mapped: str) -> Iterator[Page]:
+    """The map page over imagery, which takes long to render beside other tests."""
+    with opened(mapped, imagery=True) as page:
+        yield page
+
+
+def test_the_page_shows_objects_dates_and_alerts(with_imagery: Page, tmp_path: Path) -> None:
+    page = with_imagery
     assert page.inner_text("#date") == "2024-06-30"
     assert page.locator(ALERTS).count() == 2
     show(page, "Watch")
@@ -123,7 +131,7 @@ def test_an_alert_leads_to_its_place_and_date_and_a_link_restores_them(page: Pag
 
 def test_two_dates_are_compared_with_two_maps(page: Page) -> None:
     page.get_by_role("button", name="Swipe").click()
-    assert page.input_value("#from").startswith("2024-05-11")
+    assert page.input_value("#from").startswith("2024-06-20")
     page.wait_for_selector("#before canvas")
     page.get_by_label("Border between the two dates").fill("20")
     page.wait_for_selector("#map[style*='20%']")
