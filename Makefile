@@ -6,8 +6,9 @@
 #   make fmt          format the code
 #   make stop         stop what the demo started; its data stays
 #   make clean        stop it and delete its data, after listing what goes
-#   make bench-NAME   run one benchmark: model, tracking, imagery, alerts or export
+#   make bench-NAME   run one benchmark: model, tracking, imagery, alerts, export, sql or web
 #   make train        train the default model (hours); make train-tiny: the small model that ships with the product
+#   make page         build the map from flows/web/page into flows/web/static (needs Node 20 and npm)
 #   make setup        only install what the others need
 #
 # Variables: PYTHON, SEGWATCH_HOME, TORCH_ARGS, CLEAN_ARGS, TRAINING_DATA; each is explained where it is set.
@@ -38,6 +39,12 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/deptry --ignore DEP002,DEP004 --exclude '$(VENV)' tests
+	@deployments/check_page.sh
+
+# the map: types, tests and the built files, which are committed, so that nobody needs Node to install segwatch
+.PHONY: page
+page:
+	cd flows/web/page && npm ci --no-audit --no-fund && npm test && npm run build
 
 fmt: setup
 	$(BIN)/ruff check --fix .

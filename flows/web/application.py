@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hmac
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -67,6 +68,7 @@ _log = logging.getLogger(__name__)
 #: Time limit of a statement for the map; OGC API has its own.
 _STATEMENT_SECONDS = 10
 _STATIC = Path(__file__).parent / "static"
+_OK = 200
 #: No inline script and nothing from other sites, because the page shows texts of catalogs and models.
 _POLICY = "; ".join(
     (
@@ -197,7 +199,7 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     )
     app.include_router(stac_api.make_router(engines.api), prefix="/stac", tags=["STAC"])
     app.mount("/ogc", application.MountedApp(features))
-    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    app.mount("/static", _PageFiles(directory=_STATIC), name="static")
     return app
 
 
@@ -248,6 +250,17 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/operations", include_in_schema=False)
     def operate() -> FileResponse:
         return FileResponse(_STATIC / "operations.html")
+
+
+class _PageFiles(StaticFiles):
+    """Static files; those of the built page are kept by browsers, because their names hold a digest."""
+
+    def file_response(self, full_path: str | os.PathLike[str], *args: Any, **options: Any) -> Response:
+        """Respond with a file."""
+        response = super().file_response(full_path, *args, **options)
+        if Path(full_path).parent.name == "page" and response.status_code == _OK:
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
 
 
 class _SecurityHeaders:

@@ -247,7 +247,7 @@ def test_texts_are_compressed_for_clients_that_can_read_it(client: TestClient) -
         "x, gzip": "gzip",
     }
     for one, (accepted, encoding) in itertools.product(
-        ("/openapi.json", "/ogc/api", "/static/map.js"), ways.items()
+        ("/openapi.json", "/ogc/api", "/static/assess.js"), ways.items()
     ):
         plain = client.get(one, headers={"Accept-Encoding": "identity"})
         with client.stream("GET", one, headers={"Accept-Encoding": accepted}) as answer:

@@ -53,7 +53,7 @@ ASKING = (
     f"{ITEMS}?sortby=area_m2",
     "/feeds/lakes/atom.xml",
 )
-ALONE = ("/healthz", "/", "/static/map.js", "/ogc/collections")
+ALONE = ("/healthz", "/", "/static/assess.js", "/ogc/collections")
 #: What a request takes that waits for nobody, on a busy machine.
 SOON = 5.0
 

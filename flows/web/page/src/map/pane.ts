@@ -1,0 +1,210 @@
+// One map: the objects of a watch at one date over the imagery of that scene and the base map.
+import * as maplibregl from "maplibre-gl";
+import "maplibre-gl/dist/maplibre-gl.css";
+import workerUrl from "maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url";
+import { Protocol } from "pmtiles";
+import { makeHatches } from "./hatch";
+import { colour, comparedFilter, dotOpacity, makeFilters } from "./expressions";
+import { CLICKABLE, makeChangeLayers, makeObjectLayers, makeStyle, OBJECTS } from "./style";
+import type { Theme } from "../palette";
+import type { DrawnObject, ObjectFeature, Scene, Watch } from "../types";
+import { type Box, tileBoxOf } from "../words";
+
+maplibregl.setWorkerUrl(workerUrl);
+// a browser opens six connections to a server: pictures, which are slow, leave some to the objects
+maplibregl.setMaxParallelImageRequests(3);
+maplibregl.addProtocol("pmtiles", new Protocol().tile);
+
+/** What a pane draws. */
+export interface Drawing {
+  watch: Watch;
+  scene: Scene;
+  statuses: string[];
+  targets: string[];
+  imagery: boolean;
+  object: string;
+  theme: Theme;
+  /** Earlier scene, to draw what became of the objects since; null: the objects at one date. */
+  since: Scene | null;
+}
+
+export interface Counts {
+  objects: number;
+  outlined: number;
+  refuted: number;
+}
+
+const LABELS = "countries";
+
+/** Address of the tiles; the server simplifies the objects and draws the largest as polygons. */
+function tileAddress({ watch, scene, since }: Drawing): string {
+  const query = since
+    ? new URLSearchParams({ watch: watch.watch, from: since.acquired_at, to: scene.acquired_at })
+    : new URLSearchParams({ watch: watch.watch, at: scene.acquired_at });
+  return `${location.origin}/api/${since ? "compare" : "tiles"}/{z}/{x}/{y}.mvt?${query}`;
+}
+
+export class Pane {
+  readonly map: maplibregl.Map;
+  private drawn: Drawing | null = null;
+  private wanted: Drawing | null = null;
+  private theme: Theme;
+  private loaded = false;
+  private comparing = false;
+
+  constructor(container: HTMLElement, theme: Theme) {
+    this.theme = theme;
+    this.map = new maplibregl.Map({
+      container, style: makeStyle(theme), center: [0, 20], zoom: 1, attributionControl: false, dragRotate: false, pitchWithRotate: false,
+      canvasContextAttributes: { preserveDrawingBuffer: true },
+    });
+    this.map.touchZoomRotate.disableRotation();
+    this.map.on("style.load", () => {
+      for (const [name, image] of makeHatches(this.theme)) this.map.addImage(name, image, { pixelRatio: 2 });
+      this.loaded = true;
+      this.drawn = null;
+      if (this.wanted) this.draw(this.wanted);
+    });
+  }
+
+  /** Draw; until the style is loaded, the last drawing waits. */
+  draw(next: Drawing): void {
+    this.wanted = next;
+    if (!this.loaded) return;
+    if (next.theme !== this.theme) {
+      this.theme = next.theme;
+      this.loaded = false;
+      this.map.setStyle(makeStyle(next.theme), { diff: false });
+      return;
+    }
+    const before = this.drawn;
+    this.drawn = next;
+    const moved = !before || before.watch !== next.watch || before.scene.scene_id !== next.scene.scene_id || before.since?.scene_id !== next.since?.scene_id;
+    const rebuilt = moved && this.showObjects(next);
+    if (moved || before.imagery !== next.imagery) this.showImagery(next);
+    if (rebuilt || !before || before.statuses !== next.statuses || before.targets !== next.targets) this.styleObjects(next);
+    if (rebuilt || !before || before.object !== next.object) this.highlight(next.object);
+  }
+
+  /** Acquisition time of the scene that is drawn. */
+  drawnAt(): string {
+    return this.drawn?.scene.acquired_at ?? "";
+  }
+
+  /** Ask anew for everything that is drawn. */
+  refresh(): void {
+    this.drawn = null;
+    if (this.wanted) this.draw(this.wanted);
+  }
+
+  /** Show the objects as they were at a time, or what became of them; whether the layers were built anew. */
+  private showObjects(drawing: Drawing): boolean {
+    const tiles = [tileAddress(drawing)];
+    const source = this.map.getSource<maplibregl.VectorTileSource>(OBJECTS);
+    const comparing = drawing.since !== null;
+    if (source && comparing === this.comparing) {
+      source.setTiles(tiles);
+      return false;
+    }
+    if (source) {
+      const old = this.map.getStyle().layers.filter((one) => "source" in one && one.source === OBJECTS);
+      for (const { id } of old) this.map.removeLayer(id);
+      this.map.removeSource(OBJECTS);
+    }
+    this.comparing = comparing;
+    this.map.addSource(OBJECTS, { type: "vector", maxzoom: 16, tiles });
+    const layers = comparing ? makeChangeLayers(drawing.theme) : makeObjectLayers(drawing.theme);
+    for (const layer of layers) this.map.addLayer(layer, LABELS);
+    return true;
+  }
+
+  private showImagery({ watch, scene, imagery }: Drawing): void {
+    if (this.map.getLayer("imagery")) this.map.removeLayer("imagery");
+    if (this.map.getSource("imagery")) this.map.removeSource("imagery");
+    const bounds = tileBoxOf(watch);
+    if (!imagery || !bounds) return;
+    const query = new URLSearchParams({ watch: watch.watch, scene: scene.scene_id });
+    this.map.addSource("imagery", {
+      type: "raster", tileSize: 256, maxzoom: 18, bounds,
+      tiles: [`${location.origin}/imagery/tiles/WebMercatorQuad/{z}/{x}/{y}.png?${query}`],
+    });
+    this.map.addLayer({ id: "imagery", type: "raster", source: "imagery", paint: { "raster-fade-duration": 0 } }, "unseen");
+  }
+
+  private styleObjects({ statuses, targets, since }: Drawing): void {
+    if (since) {
+      const chosen = comparedFilter(statuses, targets);
+      for (const layer of ["changes-fill", "changes-casing", "changes-line", "changes-dots"]) this.map.setFilter(layer, chosen);
+      return;
+    }
+    const filters = makeFilters(statuses, targets);
+    const shade = colour(statuses);
+    this.map.setFilter("objects-fill", filters.fill);
+    this.map.setFilter("objects-casing", filters.fill);
+    this.map.setFilter("objects-confirmed", filters.confirmed);
+    this.map.setFilter("objects-provisional", filters.provisional);
+    this.map.setFilter("objects-gone", filters.gone);
+    this.map.setFilter("objects-gone-fill", filters.gone);
+    this.map.setFilter("objects-dots", filters.dots);
+    this.map.setPaintProperty("objects-fill", "fill-color", shade);
+    for (const layer of ["objects-confirmed", "objects-provisional", "objects-gone"]) this.map.setPaintProperty(layer, "line-color", shade);
+    this.map.setPaintProperty("objects-dots", "circle-color", shade);
+    this.map.setPaintProperty("objects-dots", "circle-opacity", dotOpacity(statuses));
+  }
+
+  private highlight(track: string): void {
+    for (const layer of ["objects-chosen", "objects-chosen-core"]) this.map.setFilter(layer, ["==", ["get", "track_id"], track]);
+  }
+
+  /** Object at a point of the screen; those that are there before those that are gone. */
+  findObject(point: maplibregl.PointLike): ObjectFeature | null {
+    const layers = CLICKABLE.filter((one) => this.map.getLayer(one));
+    return (this.map.queryRenderedFeatures(point, { layers })[0]?.properties as ObjectFeature | undefined) ?? null;
+  }
+
+  /** Objects drawn as outlines in the view, the largest first, each once. */
+  listObjects(): DrawnObject[] {
+    const layers = CLICKABLE.filter((one) => this.map.getLayer(one));
+    if (!layers.length) return [];
+    const found = new Map<string, { properties: ObjectFeature; box: Box }>();
+    for (const { properties, geometry } of this.map.queryRenderedFeatures({ layers })) {
+      const { track_id: track } = properties as ObjectFeature;
+      const box = measureBox(geometry);
+      found.set(track, { properties: properties as ObjectFeature, box: joinBoxes(found.get(track)?.box ?? box, box) });
+    }
+    const drawn = [...found.values()].map(({ properties, box }) => ({ ...properties, lon: (box[0] + box[2]) / 2, lat: (box[1] + box[3]) / 2 }));
+    return drawn.sort((a, b) => b.area_m2 - a.area_m2);
+  }
+
+  /** How many objects of the loaded tiles there are, and how many are drawn as outlines. */
+  countObjects(): Counts {
+    const tiles = new Map<string, Counts>();
+    if (this.map.getSource(OBJECTS)) {
+      for (const { properties } of this.map.querySourceFeatures(OBJECTS, { sourceLayer: "summary" })) {
+        tiles.set(String(properties.tile), properties as Counts);
+      }
+    }
+    if (this.comparing && this.map.getSource(OBJECTS)) {
+      // counted only where not all are outlines
+      for (const { properties } of this.map.querySourceFeatures(OBJECTS, { sourceLayer: "cut" })) {
+        tiles.set(String(properties.tile), { objects: Number(properties.of), outlined: Number(properties.shown), refuted: 0 });
+      }
+    }
+    const sum = (name: keyof Counts) => [...tiles.values()].reduce((total, one) => total + one[name], 0);
+    return { objects: sum("objects"), outlined: sum("outlined"), refuted: sum("refuted") };
+  }
+}
+
+function measureBox(geometry: GeoJSON.Geometry): Box {
+  const box: Box = [Infinity, Infinity, -Infinity, -Infinity];
+  const rings = geometry.type === "Polygon" ? geometry.coordinates : geometry.type === "MultiPolygon" ? geometry.coordinates.flat() : [];
+  for (const [x = 0, y = 0] of rings.flat()) {
+    box[0] = Math.min(box[0], x);
+    box[1] = Math.min(box[1], y);
+    box[2] = Math.max(box[2], x);
+    box[3] = Math.max(box[3], y);
+  }
+  return box;
+}
+
+const joinBoxes = (a: Box, b: Box): Box => [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[2], b[2]), Math.max(a[3], b[3])];

@@ -1,0 +1,104 @@
+// The map itself: it follows the state, and the state follows clicks and moves.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { askWhy } from "./WhyNot";
+import { openObject, setStage } from "../choosing";
+import { type Drawing } from "../map/pane";
+import { type Drawings, Stage } from "../map/stage";
+import type { Theme } from "../palette";
+import { currentWatch, earlierIndex, ready, sceneIndex, type State, store, useStore } from "../store";
+import { boxOf } from "../words";
+
+const HALF = 50;
+
+export function MapView({ theme }: { theme: Theme }) {
+  const state = useStore();
+  const front = useRef<HTMLDivElement>(null);
+  const back = useRef<HTMLDivElement>(null);
+  const stage = useRef<Stage | null>(null);
+  const fitted = useRef("");
+  const [share, setShare] = useState(HALF);
+
+  useEffect(() => {
+    if (!front.current || !back.current) return;
+    stage.current = openStage(front.current, back.current, theme);
+  }, []);
+
+  useEffect(() => {
+    const made = stage.current;
+    const drawings = describeDrawings(state, theme);
+    if (!made || !drawings) return;
+    const { watch } = drawings.now;
+    if (fitted.current !== watch.watch) {
+      fitted.current = watch.watch;
+      const box = boxOf(watch);
+      if (state.address.view) made.show(state.address.view);
+      else if (box) made.fit(box);
+    }
+    made.draw(drawings);
+    if (drawings.mode === "swipe") made.swipe(share / 100);
+  });
+
+  const swiping = state.address.mode === "swipe";
+  return (
+    <div class="maps">
+      <div id="before" ref={back} hidden aria-label="Map of the earlier date" />
+      <div id="map" ref={front} aria-label="Map of tracked objects" role="region" />
+      {swiping && (
+        <>
+          <span class="divider" style={{ left: `${share}%` }} aria-hidden="true" />
+          <input class="swipe" type="range" min="0" max="100" value={share} aria-label="Border between the two dates" onInput={(event) => setShare(Number(event.currentTarget.value))} />
+        </>
+      )}
+    </div>
+  );
+}
+
+function openStage(front: HTMLElement, back: HTMLElement, theme: Theme): Stage {
+  const stage = new Stage(front, back, theme);
+  setStage(stage);
+  const { map } = stage.main;
+  map.on("click", (event) => {
+    if (store.state.asking === "nothing") return;
+    if (store.state.asking === "why") void askWhy(event.lngLat.lng, event.lngLat.lat);
+    else {
+      const found = stage.main.findObject(event.point);
+      if (found) openObject(found.track_id);
+    }
+  });
+  map.on("mousemove", (event) => {
+    if (store.state.asking === "nothing") return;
+    map.getCanvas().style.cursor = store.state.asking === "why" ? "help" : stage.main.findObject(event.point) ? "pointer" : "";
+  });
+  map.on("moveend", () => store.go({ view: stage.view() }));
+  map.on("dataloading", () => markBusy(true));
+  map.on("idle", () => {
+    store.set({ inView: stage.main.listObjects(), inViewAt: stage.main.drawnAt(), counts: stage.main.countObjects() });
+    markBusy(false);
+  });
+  map.on("error", ({ error }) => reportProblem(error));
+  return stage;
+}
+
+function markBusy(busy: boolean): void {
+  document.body.dataset.drawn = String(!busy);
+  if (store.state.busy !== busy) store.set({ busy });
+}
+
+/** Say that a part of the map is missing; requests that the map itself dropped are no problem. */
+function reportProblem(error: object): void {
+  if ("name" in error && error.name === "AbortError") return;
+  const status = (error as { status?: number }).status;
+  const problem = `A part of the map could not be loaded${status ? ` (status ${status})` : ""}; what is missing is not “unchanged”.`;
+  if (store.state.problem !== problem) store.set({ problem });
+}
+
+function describeDrawings(state: State, theme: Theme): Drawings | null {
+  const scenes = ready(state.scenes) ?? [];
+  const watch = currentWatch(state);
+  const scene = scenes[sceneIndex(state)];
+  if (!watch || !scene) return null;
+  const { statuses, targets, imagery, object, mode } = state.address;
+  const earlier = scenes[earlierIndex(state)] ?? null;
+  const now: Drawing = { watch, scene, statuses, targets, imagery, object, theme, since: mode === "changes" ? earlier : null };
+  return { mode, now, before: earlier && mode !== "one" ? { ...now, scene: earlier } : null };
+}

@@ -1,0 +1,40 @@
+import { describe, expect, it } from "vitest";
+import { DEFAULTS, readAddress, writeAddress } from "./address";
+import { isoTime } from "./times";
+import { area, boxOf, describeStatus, percent, tileBoxOf } from "./words";
+
+describe("the address", () => {
+  it("restores what it was written from", () => {
+    const state = {
+      ...DEFAULTS, watch: "a & b", at: "2024-05-11 10:00:00+00", from: "2024-01-01 10:00:00+00", mode: "swipe" as const,
+      view: { zoom: 12.5, lat: -47.02, lon: 179.5 }, statuses: ["confirmed"], targets: ["water, deep"], imagery: false,
+      object: "o", alert: "a", tab: "watch" as const, marks: [], kinds: ["grew"], sort: "area" as const, theme: "dark" as const,
+    };
+    expect(readAddress(`#${writeAddress(state)}`)).toEqual(state);
+  });
+  it("is empty for the defaults, and takes nonsense for them", () => {
+    expect(writeAddress(DEFAULTS)).toBe("");
+    expect(readAddress("#mode=fly&view=1/2&sort=x&theme=")).toEqual(DEFAULTS);
+    expect(readAddress("#view=99/0/0").view).toBeNull();
+  });
+});
+
+describe("words", () => {
+  it("never calls a confidence certain", () => {
+    expect([percent(1), percent(0), percent(0.5)]).toEqual(["over 99 %", "under 1 %", "50 %"]);
+    expect(describeStatus("refuted", 0.01, 0.2)).toBe("refuted, 1 % likely (calibrated: 20 %)");
+    expect(describeStatus(null)).toBe("not judged");
+  });
+  it("chooses the unit of an area", () => {
+    expect([area(950), area(15_000), area(25_000_000), area(null)]).toEqual(["950 m²", "1.5 ha", "25 km²", "unknown"]);
+  });
+  it("crosses the antimeridian", () => {
+    const row = { west: 179, south: -1, east: -179, north: 1 };
+    expect(boxOf(row)).toEqual([179, -1, 181, 1]);
+    expect(tileBoxOf(row)).toEqual([-180, -1, 180, 1]);
+    expect(boxOf({ ...row, west: null })).toBeNull();
+  });
+  it("reads PostgreSQL's times", () => {
+    expect(new Date(isoTime("2024-05-11 10:00:00.5+02")).toISOString()).toBe("2024-05-11T08:00:00.500Z");
+  });
+});
