@@ -168,6 +168,8 @@ def _apply_watch(settings: FlowSettings, watch: Path, name: str) -> None:
 
 
 def _print_report(report: AddReport) -> None:
+    from segwatch.geo.sources.local.pictures import MAX_PICTURES
+
     shown = [one for one in report.files if one.facts is not None]
     if shown:
         rows = [_to_row(one) for one in shown[:_MAX_ROWS]]
@@ -184,7 +186,8 @@ def _print_report(report: AddReport) -> None:
     )
     out.print(f"  profile: {report.source.profile_path}", markup=False)
     if report.preview is not None:
-        out.print(f"  preview: {report.preview} (the files above, row by row)", markup=False)
+        drawn = "the files above" if len(shown) <= MAX_PICTURES else f"the first {MAX_PICTURES} files above"
+        out.print(f"  preview: {report.preview} ({drawn}, row by row)", markup=False)
     for key, reason in report.refused:
         warn(f"{key} is not used: {reason}")
     if report.count("missing"):
@@ -205,7 +208,7 @@ def _to_row(one: AddedFile) -> tuple[str, ...]:
         acquired.how,
         f"{facts.width}x{facts.height}",
         size,
-        "of the palette" if facts.palette else facts.bands.text,
+        facts.bands_text,
         facts.dtype,
         ", ".join(remarks),
     )
@@ -235,7 +238,7 @@ def _describe_file(one: AddedFile) -> dict[str, Any]:
             "height": facts.height,
             "gsd_m": facts.gsd_m,
             "dtype": facts.dtype,
-            "bands": facts.bands.text,
+            "bands": facts.bands_text,
             "bands_found_in": facts.bands.how,
             "traits": facts.traits,
             "converted": one.converted or None,
