@@ -316,9 +316,24 @@ def show(
         print_json(fields | {"items": files} if files else fields)
         return
     for key, value in fields.items():
-        out.print(f"{key}: {value}", markup=False)
+        out.print(f"{key}: {_to_text(value)}", markup=False)
     if files:
         print_table(("item", "file", "acquired", "read"), [tuple(map(str, one.values())) for one in files])
+
+
+def _to_text(value: Any) -> str:
+    """Write the value of a field for people: bands as ``4 of image``, parts of a list with commas."""
+    if isinstance(value, dict):
+        rest = {key: one for key, one in value.items() if one not in (None, (), {}, "")}
+        if {"asset", "index"} <= rest.keys():
+            band = f"{rest.pop('index')} of {rest.pop('asset')}"
+            return ", ".join((band, *(f"{key} {_to_text(one)}" for key, one in rest.items())))
+        return " ".join(_to_text(one) for one in rest.values())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_to_text, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
 
 
 def _list_files(source: LocalSource) -> list[dict[str, Any]]:

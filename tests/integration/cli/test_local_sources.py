@@ -55,7 +55,10 @@ def test_a_source_is_added_listed_shown_checked_and_removed(here: Path) -> None:
         2,
         "local://my-photos",
     )
-    assert "My_Photos/undated.tif" in segwatch("source", "show", "my-photos").output
+    shown = segwatch("source", "show", "my-photos").output
+    assert "My_Photos/undated.tif" in shown
+    assert "red: 1 of image" in shown
+    assert "None" not in shown
     checked = segwatch("source", "check", "my-photos")
     assert checked.exit_code == 0, checked.output
     assert "2 of 2 items can be used" in checked.output
