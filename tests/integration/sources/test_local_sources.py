@@ -372,3 +372,23 @@ def test_a_small_picture_in_a_large_empty_file_keeps_its_values(home: Path, fold
     pictures.write(folder / "2024-05-01.tif", values, pictures.north_up(1000), photometric="rgb", nodata=9)
     profile = add("photos", [folder], AddingOptions()).profile
     assert (profile.low, profile.high) == (0, 255)
+
+
+@pytest.mark.parametrize("west", [179.9968, -180.0032, 180.0, 183.0])
+def test_longitudes_beyond_180_degrees_are_read(home: Path, folder: Path, west: float) -> None:
+    """A file across the antimeridian, and one of the convention from 0 to 360, in degrees."""
+    size = 1e-4
+    transform = Affine(size, 0, west, 0, -size, -17.0)
+    pictures.write(folder / "2024-05-01.tif", PICTURE, transform, "EPSG:4326", photometric="rgb")
+    add("photos", [folder], AddingOptions())
+    (item,) = items_of("photos").values()
+    source = registry.find("photos")
+    profile = profiles.load(str(source.profile_path))
+    # a grid that reaches far beyond the file to both sides, as that of a watch over many files
+    middle = (west + SHAPE[1] * size / 2 + 180) % 360 - 180
+    x, y = get_transformer(LONLAT, CRS.from_epsg(32601)).transform(middle, -17.0 - SHAPE[0] * size / 2)
+    grid = GeoBox((120, 400), Affine(10, 0, x - 2000, 0, -10, y + 600), "EPSG:32601")
+    [scene] = group_scenes([item])
+    window = read_scene(scene, profile, grid, allowed_hosts=hrefs.list_readable_hosts(profile, source.url))
+    covered_m2 = float(window.valid.sum()) * 100
+    assert covered_m2 == pytest.approx(compute_area_m2(shape(item.footprint)), rel=0.05)
