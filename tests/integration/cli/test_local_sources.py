@@ -82,6 +82,7 @@ def test_mistakes_are_said_with_what_to_do(here: Path) -> None:
         ("source", "add", "My Photos", "--bands", "red"): "is not R,G,B",
         ("source", "remove", "my-fotos", "--yes"): "did you mean my-photos",
         ("try", "My Photos", "segment the water"): "is a folder",
+        ("try", "My Photos/2024-05-01.tif", " "): "the instruction is empty",
         ("try", "My Photos/2024-05-01.tif", "segment the water", "--out", "a.shp"): "must end in",
         ("try", "My Photos/2024-05-01.tif", "segment the water", "--out", "no/a.gpkg"): "no folder",
         ("try", "My Photos/2024-05-01.tif", "segment the water", "--gsd", "0.01"): "give a coarser --gsd",
