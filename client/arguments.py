@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from segwatch.client.errors import BadRequest
 
-#: A time: aware, or naive and then UTC; a date is its first moment; or text in ISO 8601.
+#: A time: aware, or naive and then UTC; a date; or text in ISO 8601.
 TimeLike = datetime | date | str
 #: West, south, east, north in degrees (EPSG:4326); west > east crosses the antimeridian.
 BoxLike = Sequence[float]
 Box = tuple[float, float, float, float]
 
 
-def parse_time(given: TimeLike | None, name: str) -> datetime | None:
+def parse_time(given: TimeLike | None, name: str, *, whole_day: bool = False) -> datetime | None:
     """Convert a time to UTC.
+
+    Parameters
+    ----------
+    whole_day
+        A date is its last moment instead of its first.
 
     Raises
     ------
@@ -27,7 +32,7 @@ def parse_time(given: TimeLike | None, name: str) -> datetime | None:
     moment: object = given
     if isinstance(given, str):
         try:
-            moment = datetime.fromisoformat(given)
+            moment = _parse_text(given)
         except ValueError:
             moment = None
             if given:
@@ -35,7 +40,8 @@ def parse_time(given: TimeLike | None, name: str) -> datetime | None:
                     f"{name}: {given!r} is no time; write 2024-05-31 or 2024-05-31T10:00:00Z"
                 ) from None
     if isinstance(moment, date) and not isinstance(moment, datetime):
-        moment = datetime(moment.year, moment.month, moment.day)
+        first = datetime(moment.year, moment.month, moment.day)
+        moment = first + timedelta(days=1) - timedelta(microseconds=1) if whole_day else first
     if moment is None and given is None:
         return None
     if not isinstance(moment, datetime) or _is_missing(moment):
@@ -44,6 +50,13 @@ def parse_time(given: TimeLike | None, name: str) -> datetime | None:
     plain = moment.to_pydatetime() if hasattr(moment, "to_pydatetime") else moment
     made: datetime = plain.replace(tzinfo=UTC) if plain.tzinfo is None else plain.astimezone(UTC)
     return made
+
+
+def _parse_text(given: str) -> date:
+    try:
+        return date.fromisoformat(given)
+    except ValueError:
+        return datetime.fromisoformat(given)
 
 
 def _is_missing(moment: datetime) -> bool:

@@ -27,7 +27,8 @@ _COMPRESSION = {"zlib": True, "complevel": 4}
 def write_cube(cube: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """Read what the cube holds chunk by chunk and write it to a file; memory follows the chunks, not the cube.
 
-    The file appears when it is complete: what stops earlier leaves the earlier file, or none.
+    The file appears when it is complete, in place of an earlier one of this name: what stops earlier leaves that one,
+    or none.
 
     Parameters
     ----------

@@ -73,7 +73,10 @@ def draw_area(table: pd.DataFrame, *, accuracy: pd.DataFrame | None = None, ax: 
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     _format_dates(axes)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    if len(table):
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    else:
+        axes.text(0.5, 0.5, "nothing observed yet", transform=axes.transAxes, ha="center", color=_DARK)
     _add_note(axes, table.attrs)
     return axes
 

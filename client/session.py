@@ -150,9 +150,10 @@ class Session:
         Parameters
         ----------
         at
-            When the objects were on the ground; None = now.
+            When the objects were on the ground; a date means its whole day, None = now.
         known_at
-            As it was known then, with the scenes and verdicts recorded until then; None = as it is known now.
+            As it was known then, with the scenes and verdicts recorded until then; a date means its whole day, None =
+            as it is known now.
         bbox
             Only objects that meet this box: west, south, east, north in degrees.
 
@@ -165,7 +166,7 @@ class Session:
             if known_at is not None:
                 raise BadRequest("known_at needs at: give the time at which the objects were on the ground")
             return self._read(columns.OBJECTS, watch, bbox=bbox)
-        moment = Moment(_require_time(at, "at"), parse_time(known_at, "known_at"))
+        moment = Moment(_require_time(at, "at"), parse_time(known_at, "known_at", whole_day=True))
         return self._read(columns.OBJECTS_AS_OF, watch, bbox=bbox, moment=moment)
 
     def states(self, watch: str, *, bbox: BoxLike | None = None) -> geopandas.GeoDataFrame:
@@ -447,7 +448,7 @@ class Session:
 
 
 def _require_time(given: TimeLike, name: str) -> datetime:
-    moment = parse_time(given, name)
+    moment = parse_time(given, name, whole_day=True)
     if moment is None:
         raise BadRequest(f"{name} is missing")
     return moment

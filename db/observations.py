@@ -106,21 +106,29 @@ _LEASED = text(
 
 _COST = text(
     """
-    SELECT sum(compute_seconds) / nullif(sum(area_km2), 0) AS seconds,
-           sum(bytes_read) / nullif(sum(area_km2), 0) AS bytes
-    FROM segwatch.observation WHERE model_version = :model_version AND area_km2 > 0
+    SELECT sum(o.compute_seconds) / sum(o.area_km2 / p.gsd_m ^ 2) AS seconds,
+           sum(o.bytes_read) / sum(o.area_km2 / p.gsd_m ^ 2) AS bytes
+    FROM segwatch.observation o
+    JOIN segwatch.watch w ON w.id = o.revision_id
+    CROSS JOIN LATERAL (SELECT (w.definition -> 'profile' ->> 'gsd_m')::float8 AS gsd_m) p
+    WHERE o.model_version = :model_version AND o.area_km2 > 0
     """
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ObservationCost:
-    """Mean cost of observing one square kilometre with one model."""
+    """Mean cost of observing a million pixels with one model: on the ground, they are as large as a watch's GSD."""
 
-    seconds_per_km2: float
+    seconds_per_megapixel: float
     """Compute time."""
-    bytes_per_km2: float
+    bytes_per_megapixel: float
     """Imagery read."""
+
+    def compute_for(self, area_km2: float, gsd_m: float) -> tuple[float, float]:
+        """Compute the seconds and bytes of a scene over an area that is read at a ground sample distance."""
+        megapixels = area_km2 / gsd_m**2
+        return self.seconds_per_megapixel * megapixels, self.bytes_per_megapixel * megapixels
 
 
 _BEFORE_THE_SERIES = (
@@ -211,7 +219,7 @@ def queue_again(conn: Connection, watch: str) -> int:
 
 
 def read_cost(conn: Connection, model_version: str) -> ObservationCost | None:
-    """Read what a square kilometre has cost so far with a model; None before its first observation."""
+    """Read what a million pixels have cost so far with a model; None before its first observation."""
     row = conn.execute(_COST, {"model_version": model_version}).one()
     return None if row.seconds is None else ObservationCost(float(row.seconds), float(row.bytes))
 

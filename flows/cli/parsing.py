@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +16,6 @@ _BBOX = "--bbox"
 _CORNERS = 4
 _NO_CHOICE = re.compile(r"'(?P<given>.*)' is not one of (?P<known>'.*')\.")
 _QUOTED = re.compile(r"'([^']*)'")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 TIME_FORMS = "2026-03-01 or 2026-03-01T12:00Z"
 
 
@@ -119,8 +118,17 @@ def parse_moment(text: str | datetime) -> datetime:
 def parse_last_moment(text: str | datetime) -> datetime:
     """Parse a time as :func:`parse_moment` does; a date is its last moment."""
     found = parse_moment(text)
-    is_date = isinstance(text, str) and _DATE.fullmatch(text.strip())
-    return found + timedelta(days=1) - timedelta(microseconds=1) if is_date else found
+    is_whole_day = isinstance(text, str) and _is_date(text.strip())
+    return found + timedelta(days=1) - timedelta(microseconds=1) if is_whole_day else found
+
+
+def _is_date(text: str) -> bool:
+    """Tell whether a time of ISO 8601 has no time of day: 2026-03-01, 20260301 or 2026-W09-7."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 From = Annotated[

@@ -184,6 +184,8 @@ def _apply_watch(settings: FlowSettings, watch: Path, name: str) -> None:
 
 
 def _print_report(report: AddReport) -> None:
+    from segwatch.geo.sources.local.pictures import MAX_PICTURES
+
     shown = [one for one in report.files if one.facts is not None]
     if shown:
         rows = [_to_row(one) for one in shown[:_MAX_ROWS]]
@@ -200,7 +202,8 @@ def _print_report(report: AddReport) -> None:
     )
     out.print(f"  profile: {report.source.profile_path}", markup=False)
     if report.preview is not None:
-        out.print(f"  preview: {report.preview} (the files above, row by row)", markup=False)
+        drawn = "the files above" if len(shown) <= MAX_PICTURES else f"the first {MAX_PICTURES} files above"
+        out.print(f"  preview: {report.preview} ({drawn}, row by row)", markup=False)
     for key, reason in report.refused:
         warn(f"{key} is not used: {reason}")
     if report.count("missing"):
@@ -221,7 +224,7 @@ def _to_row(one: AddedFile) -> tuple[str, ...]:
         acquired.how,
         f"{facts.width}x{facts.height}",
         size,
-        "of the palette" if facts.palette else facts.bands.text,
+        facts.bands_text,
         facts.dtype,
         ", ".join(remarks),
     )
@@ -251,7 +254,7 @@ def _describe_file(one: AddedFile) -> dict[str, Any]:
             "height": facts.height,
             "gsd_m": facts.gsd_m,
             "dtype": facts.dtype,
-            "bands": facts.bands.text,
+            "bands": facts.bands_text,
             "bands_found_in": facts.bands.how,
             "traits": facts.traits,
             "converted": one.converted or None,
@@ -329,9 +332,24 @@ def show(
         print_json(fields | {"items": files} if files else fields)
         return
     for key, value in fields.items():
-        out.print(f"{key}: {value}", markup=False)
+        out.print(f"{key}: {_to_text(value)}", markup=False)
     if files:
         print_table(("item", "file", "acquired", "read"), [tuple(map(str, one.values())) for one in files])
+
+
+def _to_text(value: Any) -> str:
+    """Write the value of a field for people: bands as ``4 of image``, parts of a list with commas."""
+    if isinstance(value, dict):
+        rest = {key: one for key, one in value.items() if one not in (None, (), {}, "")}
+        if {"asset", "index"} <= rest.keys():
+            band = f"{rest.pop('index')} of {rest.pop('asset')}"
+            return ", ".join((band, *(f"{key} {_to_text(one)}" for key, one in rest.items())))
+        return " ".join(_to_text(one) for one in rest.values())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_to_text, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
 
 
 def _list_files(source: LocalSource) -> list[dict[str, Any]]:

@@ -59,6 +59,8 @@ def try_(
     from segwatch.geo.sources.local.registry import write_atomically
 
     with clear_errors():
+        if not instruction.strip():
+            raise ConfigError("the instruction is empty; say what to segment, such as 'segment the water'")
         to = to or Path(f"{image.stem}-polygons.geojson")
         if to.suffix.lower() not in _FORMATS:
             raise ConfigError(f"--out {to}: the file must end in {', '.join(_FORMATS)}")
@@ -114,7 +116,7 @@ def _print_trial(trial: Trial, to: Path, picture: Path) -> None:
     facts = trial.facts
     read = f", converted first ({trial.converted})" if trial.converted else ""
     out.print(
-        f"{facts.width}x{facts.height} px, {facts.bands.text}, {facts.dtype}, read at {trial.gsd_m:g} m{read}",
+        f"{facts.width}x{facts.height} px, {facts.bands_text}, {facts.dtype}, read at {trial.gsd_m:g} m{read}",
         markup=False,
     )
     rows = [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,9 @@ from segwatch.flows.cli.console import (
 from segwatch.flows.cli.parsing import From, To
 from segwatch.geo.text.printable import to_one_line
 
+#: Where nobody looks at a terminal, the progress of a run is said this often.
+_SAY_EVERY_SECONDS = 30.0
+
 
 def run(
     watch: WatchName,
@@ -44,8 +48,7 @@ def run(
     from segwatch.flows.orchestration.in_process import run_in_process
     from segwatch.flows.runtime import assemble
 
-    with clear_errors(), stoppable(), _show_progress() as progress:
-        task = progress.add_task(f"{watch}: starting", total=None)
+    with clear_errors(), stoppable(), _show_progress(f"{watch}: starting") as show:
         settings = load_settings()
         with assemble.open_run_engine(settings, say) as engine:
             report = run_in_process(
@@ -54,7 +57,7 @@ def run(
                 watch,
                 start=since,
                 end=until,
-                progress=lambda text: progress.update(task, description=to_one_line(text)),
+                progress=show,
             )
     if as_json:
         print_json(report)
@@ -148,7 +151,8 @@ def deploy(
 
 
 @contextmanager
-def _show_progress() -> Iterator[Progress]:
+def _show_progress(first: str) -> Iterator[Callable[[str], None]]:
+    """Yield what shows how far the work is: in place on a terminal, else a line now and then."""
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -157,10 +161,23 @@ def _show_progress() -> Iterator[Progress]:
         transient=True,
     )
     if not err.is_interactive:
-        yield progress  # started, it would print an empty line
+        yield _say_now_and_then()  # started, the display would print an empty line
         return
     with progress:
-        yield progress
+        task = progress.add_task(first, total=None)
+        yield lambda text: progress.update(task, description=to_one_line(text))
+
+
+def _say_now_and_then() -> Callable[[str], None]:
+    said_at = time.monotonic()
+
+    def tell(text: str) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= _SAY_EVERY_SECONDS:
+            said_at = time.monotonic()
+            say(to_one_line(text))
+
+    return tell
 
 
 def _print_report(report: dict[str, dict[str, Any]], watch: str) -> None:

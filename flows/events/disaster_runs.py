@@ -127,8 +127,7 @@ def prepare_run(
         model_version = watch_models.find_version(conn, settings, watch.name)
         cost = observations.read_cost(conn, model_version)
         if cost is not None:
-            made.seconds_per_scene = cost.seconds_per_km2 * area_km2
-            made.bytes_per_scene = cost.bytes_per_km2 * area_km2
+            made.seconds_per_scene, made.bytes_per_scene = cost.compute_for(area_km2, watch.profile.gsd_m)
         if not dry_run:
             applied = watches.apply(conn, watch)
             made.begun = applied.created or not watches.has_observations(conn, watch.name, answered=True)

@@ -26,6 +26,8 @@ class Driver:
     options: Mapping[str, str] = field(default_factory=dict)
     description_option: str | None = None
     """Option that stores a text in the file; None = metadata of the layer."""
+    name_option: str | None = None
+    """Option that names what the file shows; None = the name of the layer does."""
 
 
 #: Older GDAL, such as that of QGIS 3.22, warns of newer versions.
@@ -35,7 +37,10 @@ FLATGEOBUF = Driver("FlatGeobuf", {"SPATIAL_INDEX": "YES"}, "DESCRIPTION")
 FLATGEOBUF_WITHOUT_INDEX = Driver("FlatGeobuf", {"SPATIAL_INDEX": "NO"}, "DESCRIPTION")
 GEOJSON = Driver("GeoJSON", {"RFC7946": "YES", "WRITE_BBOX": "YES"}, "DESCRIPTION")
 PMTILES = Driver(
-    "PMTiles", {"MINZOOM": str(MIN_ZOOM), "MAXZOOM": str(MAX_ZOOM), "TYPE": "overlay"}, "DESCRIPTION"
+    "PMTiles",
+    {"MINZOOM": str(MIN_ZOOM), "MAXZOOM": str(MAX_ZOOM), "TYPE": "overlay"},
+    "DESCRIPTION",
+    "NAME",
 )
 
 
@@ -68,6 +73,8 @@ def write_layer(
     kept = dict(metadata)
     if driver.description_option is not None:
         options[driver.description_option] = json.dumps(kept, ensure_ascii=False)
+    if driver.name_option is not None:
+        options[driver.name_option] = kept.get("watch", layer)
     with warnings.catch_warnings():
         # drivers without a place for it leave out what describes a column
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="pyogrio")

@@ -69,7 +69,11 @@ def export_catalog(engine: Engine, request: Request, target: Path, *, force: boo
         analyst.read_position(conn, request.watch)  # refuses an unknown watch
         rows = analyst.list_observations(conn, request.selection)
         if not rows:
-            raise ConfigError(f"there is no observation of {request.watch} to export then and there")
+            asked = (request.at, request.known_at, request.bounds)
+            why = "fits --at, --known-at and --bbox" if any(asked) else "is published yet"
+            raise ConfigError(
+                f"no observation of {request.watch} {why}; segwatch coverage {request.watch} lists its scenes"
+            )
         with write_whole(target) as folder:
             _write_catalog(conn, request, rows, folder)
     return Exported(target, len(rows), None)

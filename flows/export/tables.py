@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -97,19 +98,21 @@ def export_table(
     Raises
     ------
     ConfigError
-        The request contradicts itself, the token is not of this feed, or the target exists or cannot be written.
+        The request contradicts itself, the token is not of this feed, the target exists, cannot be written or is named
+        as another format, or tiles would be empty.
     segwatch.db.errors.NotFound
         No watch has this name.
     segwatch.db.errors.UnknownPosition
         The token is not of this ledger.
     """
     check_request(request, form)
+    check_extension(target, form)
     check_target(target, force=force)
     with analyst.open_snapshot(engine) as conn:
         parts, token = read_parts(conn, request)
         rows = WatchedRows(parts)
         metadata = describe(request, token)
-        with write_whole(target) as made, rows.keep_error():
+        with write_whole(target) as made, rows.keep_error(), _explain_failures(rows, request, form, target):
             write_table(rows, request.layer, form, made, metadata)
     if form in {TableFormat.CSV, TableFormat.PMTILES}:
         with write_whole(target.with_name(target.name + _BESIDE)) as beside:
@@ -132,6 +135,38 @@ def add_layer(engine: Engine, request: Request, target: Path, *, append: bool) -
                 append=append,
             )
     return rows.count
+
+
+@contextmanager
+def _explain_failures(rows: WatchedRows, request: Request, form: TableFormat, target: Path) -> Iterator[None]:
+    """Say for people what GDAL could not write, such as tiles of nothing or a file on a full disk."""
+    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+
+    try:
+        yield
+    except (DataSourceError, DataLayerError, FeatureError) as error:
+        if form is TableFormat.PMTILES and rows.count == 0:
+            raise ConfigError(
+                f"there are no {request.layer.name} of {request.watch} to draw, and a file of tiles cannot be empty; "
+                "other formats can"
+            ) from error
+        raise OSError(f"{target} could not be written: {error}") from error
+
+
+def check_extension(target: Path, form: TableFormat) -> None:
+    """Refuse a name that says another format than is written.
+
+    Raises
+    ------
+    ConfigError
+        The name ends like those of another format.
+    """
+    told = {one.extension: one for one in TableFormat}.get(target.suffix.lower(), form)
+    if told is not form:
+        raise ConfigError(
+            f"--out {target} is named as {told.value}, and --format is {form.value}; give --format {told.value}, or a "
+            f"name that ends in {form.extension}"
+        )
 
 
 def check_request(request: Request, form: TableFormat | None = None) -> None:

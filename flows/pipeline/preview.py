@@ -139,6 +139,7 @@ def _preview(
         cost = _read_cost(conn, settings, watch.name)
     bands = len(watch.profile.assets())
     assumed = km2 * 1e6 / watch.profile.gsd_m**2 * bands * _SAMPLE_BYTES
+    seconds, read = (None, assumed) if cost is None else cost.compute_for(km2, watch.profile.gsd_m)
     return Preview(
         watch=watch.name,
         is_new=before is None,
@@ -148,8 +149,8 @@ def _preview(
         scenes_are_all=complete,
         catalog_note=note or "",
         tiles_per_scene=_count_tiles(settings, watch),
-        seconds_per_scene=None if cost is None else cost.seconds_per_km2 * km2,
-        bytes_per_scene=assumed if cost is None else cost.bytes_per_km2 * km2,
+        seconds_per_scene=seconds,
+        bytes_per_scene=read,
         is_measured=cost is not None,
         messages_withdrawn=_count_withdrawn(engine, watch),
     )

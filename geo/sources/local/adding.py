@@ -22,7 +22,7 @@ from segwatch.geo.sources.http.connections import SceneConnections, open_connect
 from segwatch.geo.sources.http.credentials import NO_CREDENTIALS
 from segwatch.geo.sources.local import pictures, registry
 from segwatch.geo.sources.local.bands import BandMeaning, find_product_band
-from segwatch.geo.sources.local.dates import FoundDate, find_date
+from segwatch.geo.sources.local.dates import FoundDate, find_date, find_date_ahead
 from segwatch.geo.sources.local.inspection import FileFacts, Sample, inspect_file, join_bands, open_file
 from segwatch.geo.sources.local.pictures import Thumbnail
 from segwatch.geo.sources.local.preparing import Conversion, prepare
@@ -248,19 +248,34 @@ def _look_at(work: _Work, file: FoundFile, *, with_picture: bool) -> _Candidate:
     facts = judged.facts
     acquired = find_date(file.named_path, facts.tags, work.options.date, work.now)
     if acquired is None:
-        acquired = _ask(work, file)
+        acquired = _ask(work, file, facts)
     thumbnail = pictures.make_thumbnail(facts, judged.nodata) if with_picture else None
     # thousands of samples would not fit in memory
     return _Candidate(file, replace(judged, facts=replace(facts, sample=_NO_SAMPLE)), acquired, thumbnail)
 
 
-def _ask(work: _Work, file: FoundFile) -> FoundDate:
-    given = work.options.ask_date(file.key) if work.options.date is None else None
+def _ask(work: _Work, file: FoundFile, facts: FileFacts) -> FoundDate:
+    """Ask for a date that neither a tag nor the name tells.
+
+    Raises
+    ------
+    UnusableFile
+        Nobody tells it, or what tells it cannot be right.
+    """
+    pattern = work.options.date
+    ahead = find_date_ahead(file.named_path, facts.tags, pattern, work.now)
+    if ahead is not None:
+        raise UnusableFile(
+            f"its date, {ahead.text} ({ahead.how}), is yet to come; rename it, or give --date 2024-05-01 or a pattern "
+            "such as --date %d%m%Y"
+        )
+    if pattern is not None:
+        raise UnusableFile(f"no part of its name, nor of a folder's, fits --date {pattern}")
+    given = work.options.ask_date(file.key)
     found = find_date(file.named_path, {}, given, work.now) if given else None
     if found is None:
-        fits_not = "does not fit its name" if work.options.date is not None else "is not known"
         raise UnusableFile(
-            f"its date {fits_not}: neither a tag nor its name tells it; give --date 2024-05-01, or a pattern such as "
+            "its date is not known: neither a tag nor its name tells it; give --date 2024-05-01, or a pattern such as "
             "--date %d%m%Y"
         )
     return found
@@ -320,6 +335,7 @@ def explain_conversion(judged: JudgedFile, profile: Profile) -> str:
         "palette": facts.palette,
         "control points": facts.control_points,
         "white is 0": facts.white_is_zero,
+        f"band {facts.band_count} is marked as alpha, but holds a picture": facts.false_alpha,
         f"other bands ({facts.bands.text})": facts.bands.rgb != get_bands(profile),
         f"other values ({judged.stretch.text})": not fits(judged.stretch, get_range(profile)),
         "black border": judged.nodata is not None and judged.nodata != profile.nodata,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import calendar
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import PurePath
 
@@ -16,9 +17,10 @@ from segwatch.geo.errors import BadDatePattern
 _FIRST_YEAR = 1900
 #: Noon UTC is on the same solar day all around the earth.
 _NOON = time(12, tzinfo=UTC)
+_CENTURY = timedelta(days=36_525)
 #: Tag of GDAL's imagery domain, and the formats that its drivers write.
 _ACQUIRED = "ACQUISITIONDATETIME"
-_WRITTEN = "TIFFTAG_DATETIME"
+_WRITTEN, _WRITTEN_TAG = "TIFFTAG_DATETIME", "tag of the file's time"
 _TAG_FORMATS = (
     "%Y-%m-%d %H:%M:%S",
     "%Y-%m-%dT%H:%M:%S",
@@ -27,10 +29,30 @@ _TAG_FORMATS = (
     "%Y-%m-%d",
     "%Y:%m:%d",
 )
-_MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
+#: Names of the months in English, German, French and Spanish, as names of files have them.
+_MONTH_NAMES = (
+    "jan january januar janvier enero", "feb february februar février fevrier febrero",
+    "mar march märz maerz mrz mars marzo",
+    "apr april avril abril", "may mai mayo", "jun june juni juin junio", "jul july juli juillet julio",
+    "aug august août aout agosto", "sep sept september septembre septiembre", "oct okt october oktober octobre octubre",
+    "nov november novembre noviembre", "dec dez december dezember décembre decembre diciembre",
+)  # fmt: skip
+_MONTHS = {name: number for number, names in enumerate(_MONTH_NAMES, 1) for name in names.split()}
+_WORD = rf"(?<![^\W\d_])(?P<monthname>{'|'.join(sorted(_MONTHS, key=len, reverse=True))})(?![^\W\d_])"
+_MAXAR_MONTH = "|".join(name.upper() for name in calendar.month_abbr if name)
+#: A quarter, half or week beside a year: the name means a part of the year.
+_PART = r"(?:[QH][1-4]|[CK]?W ?\d\d?)"
+_PART_OF_YEAR = re.compile(
+    rf"(?:19|20)\d\d[-_. ]{{0,2}}{_PART}(?![^\W_])|(?<![^\W_]){_PART}[-_. ]{{0,2}}(?:19|20)\d\d",
+    re.IGNORECASE,
+)
 _CLOCK = r"(?P<hour>[01]\d|2[0-3])[-_:h]?(?P<minute>[0-5]\d)(?:[-_:m]?(?P<second>[0-5]\d))?"
 _YEAR, _MONTH, _DAY = r"(?P<year>(?:19|20)\d\d)", r"(?P<month>0[1-9]|1[0-2])", r"(?P<day>0[1-9]|[12]\d|3[01])"
 _ALONE = r"(?<!\d)", r"(?!\d)"
+_GAP, _DAY_OR_DIGIT = r"[-_. ]{0,2}", r"(?P<day>0?[1-9]|[12]\d|3[01])"
+#: Says of a date that any name may hold where it was found.
+_ANY_NAME = "name"
+_YEAR_ALONE = "year in the name"
 
 #: Names of producers, then plain dates; the first that gives a possible date wins.
 _PATTERNS = tuple(
@@ -49,19 +71,30 @@ _PATTERNS = tuple(
         # 24MAY01153045-M1BS-012345678010_01_P001
         (
             "Maxar name",
-            rf"(?<![A-Z0-9])(?P<year2>\d\d)(?P<monthname>{'|'.join(_MONTHS)}){_DAY}{_CLOCK}-[A-Z]\d[A-Z]{{2}}",
+            rf"(?<![A-Z0-9])(?P<year2>\d\d)(?P<monthname>{_MAXAR_MONTH}){_DAY}{_CLOCK}-[A-Z]\d[A-Z]{{2}}",
         ),
         # DJI_20240501153045_0001_V
         ("drone's name", rf"DJI_{_YEAR}{_MONTH}{_DAY}{_CLOCK}"),
         # m_4709922_ne_14_060_20170827_20171230: flown, then published
         ("NAIP name", rf"m_\d{{7}}_[ns][ew]_\d\d_\w+?_{_YEAR}{_MONTH}{_DAY}"),
-        ("name", rf"{_ALONE[0]}{_YEAR}([-_.]?){_MONTH}\2{_DAY}[T_ -]?{_CLOCK}Z?{_ALONE[1]}"),
-        ("name", rf"{_ALONE[0]}{_YEAR}([-_.]?){_MONTH}\2{_DAY}{_ALONE[1]}"),
+        # HLS.S30.T33UUP.2024122T100031.v2.0 and MOD09GA.A2024122.h18v04: year and day of the year
+        ("HLS name", rf"HLS\.\w\d\d\.T\w{{5}}\.{_YEAR}(?P<yearday>[0-3]\d\d)T{_CLOCK}"),
+        ("MODIS name", rf"(?<![A-Z0-9])A{_YEAR}(?P<yearday>[0-3]\d\d){_ALONE[1]}"),
+        (_ANY_NAME, rf"{_ALONE[0]}{_YEAR}([-_.]?){_MONTH}\2{_DAY}[T_ -]?{_CLOCK}Z?{_ALONE[1]}"),
+        (_ANY_NAME, rf"{_ALONE[0]}{_YEAR}([-_.]?){_MONTH}\2{_DAY}{_ALONE[1]}"),
+        # 2024-5-1
+        (_ANY_NAME, rf"{_ALONE[0]}{_YEAR}([-_.])(?P<month>0?[1-9]|1[0-2])\2{_DAY_OR_DIGIT}{_ALONE[1]}"),
         # 01.05.2024 and 01-05-2024 only where the day cannot be a month
-        ("name", rf"{_ALONE[0]}(?P<day>1[3-9]|2\d|3[01])[-_.]{_MONTH}[-_.]{_YEAR}{_ALONE[1]}"),
+        (_ANY_NAME, rf"{_ALONE[0]}(?P<day>1[3-9]|2\d|3[01])[-_.]{_MONTH}[-_.]{_YEAR}{_ALONE[1]}"),
+        # 1May2024, 1. Mai 2024, May 1st, 2024 and 2024-May-01
+        (_ANY_NAME, rf"{_ALONE[0]}{_DAY_OR_DIGIT}{_GAP}{_WORD}{_GAP}{_YEAR}{_ALONE[1]}"),
+        (_ANY_NAME, rf"{_WORD}{_GAP}{_DAY_OR_DIGIT}(?:st|nd|rd|th)?(?:, ?|[-_. ]{{1,2}}){_YEAR}{_ALONE[1]}"),
+        (_ANY_NAME, rf"{_ALONE[0]}{_YEAR}{_GAP}{_WORD}{_GAP}{_DAY_OR_DIGIT}{_ALONE[1]}"),
         ("month in the name", rf"{_ALONE[0]}{_YEAR}[-_.]{_MONTH}(?![-_.]?\d)"),
+        ("month in the name", rf"{_WORD}{_GAP}{_YEAR}(?![-_.]?\d)"),
+        ("month in the name", rf"{_ALONE[0]}{_YEAR}{_GAP}{_WORD}(?![-_. ]?\d)"),
         # not of 01.05.2024, whose first two numbers could be either
-        ("year in the name", rf"(?<!\d)(?<!\d[-_.]){_YEAR}(?![-_.]?\d)"),
+        (_YEAR_ALONE, rf"(?<!\d)(?<!\d[-_.]){_YEAR}(?![-_.]?\d)"),
     )
 )
 
@@ -117,10 +150,32 @@ def find_date(
     """
     if pattern is not None:
         return next(_possible(parse_pattern(path, pattern), now), None)
-    names = [path.stem, *(one.name for one in path.parents if one.name)]
-    candidates = [*_read_tag(tags, _ACQUIRED, "tag of the acquisition"), *map(_parse_name, names)]
-    candidates += _read_tag(tags, _WRITTEN, "tag of the file's time")
-    return next(_possible((one for each in candidates for one in each), now), None)
+    acquired = _choose(_read_tag(tags, _ACQUIRED, "tag of the acquisition"), now)
+    if acquired is not None:
+        return acquired
+    names = (path.stem, *(one.name for one in path.parents if one.name))
+    found = [one for name in names if (one := _choose(_parse_name(name), now)) is not None]
+    # a folder may tell the day of the year or month that the file tells
+    exact = (one for one in found if one.start == one.end and found[0].start <= one.start <= found[0].end)
+    return (
+        next(exact, None) or next(iter(found), None) or _choose(_read_tag(tags, _WRITTEN, _WRITTEN_TAG), now)
+    )
+
+
+def _choose(given: Iterator[FoundDate], now: datetime) -> FoundDate | None:
+    """Choose the first possible date of a tag or name, and say so if the name holds others."""
+    found = list(_possible(given, now))
+    if not found or found[0].how != _ANY_NAME:
+        return found[0] if found else None
+    days = {one.start.date() for one in found if one.how == _ANY_NAME}
+    return replace(found[0], how=f"first of {len(days)} dates in the name") if len(days) > 1 else found[0]
+
+
+def find_date_ahead(
+    path: PurePath, tags: Mapping[str, str], pattern: str | None, now: datetime
+) -> FoundDate | None:
+    """Find the date that :func:`find_date` leaves out because it is yet to come; None where there is none."""
+    return find_date(path, tags, pattern, now + _CENTURY)
 
 
 def parse_pattern(path: PurePath, pattern: str) -> Iterator[FoundDate]:
@@ -180,19 +235,22 @@ def _possible(found: Iterator[FoundDate], now: datetime) -> Iterator[FoundDate]:
             yield FoundDate(one.start, min(one.end, max(one.start, now)), one.how)
 
 
-def _read_tag(tags: Mapping[str, str], name: str, how: str) -> Iterator[Iterator[FoundDate]]:
+def _read_tag(tags: Mapping[str, str], name: str, how: str) -> Iterator[FoundDate]:
     given = tags.get(name, "").strip().removesuffix("Z")[:26]
     for form in _TAG_FORMATS:
         try:
             found = datetime.strptime(given, form)
         except ValueError:
             continue
-        yield iter([_at(found, how, has_time="%H" in form)])
+        yield _at(found, how, has_time="%H" in form)
         return
 
 
 def _parse_name(name: str) -> Iterator[FoundDate]:
+    name = unicodedata.normalize("NFC", name)
     for how, pattern in _PATTERNS:
+        if how == _YEAR_ALONE and _PART_OF_YEAR.search(name):
+            continue
         for match in pattern.finditer(name):
             try:
                 yield _build(match.groupdict(), how)
@@ -202,18 +260,21 @@ def _parse_name(name: str) -> Iterator[FoundDate]:
 
 def _build(parts: Mapping[str, str | None], how: str) -> FoundDate:
     year = int(parts.get("year") or 2000 + int(parts.get("year2") or 0))
-    if parts.get("yearday"):
-        day = date(year, 1, 1) + timedelta(days=int(parts["yearday"] or 1) - 1)
-        return _at(datetime.combine(day, _NOON), how)
-    if parts.get("day") is None:
-        first = int(parts.get("month") or 1)
-        last = int(parts.get("month") or 12)
-        end = datetime(year, last, calendar.monthrange(year, last)[1], 23, 59, 59, tzinfo=UTC)
-        return FoundDate(datetime(year, first, 1, tzinfo=UTC), end, how)
-    month = _MONTHS[str(parts["monthname"]).upper()] if parts.get("monthname") else int(parts["month"] or 0)
     clock = _NOON
     if parts.get("hour") is not None:
         clock = time(
             int(parts["hour"] or 0), int(parts["minute"] or 0), int(parts["second"] or 0), tzinfo=UTC
         )
+    if parts.get("yearday"):
+        day = date(year, 1, 1) + timedelta(days=int(parts["yearday"] or 0) - 1)
+        if day.year != year:
+            raise ValueError(f"{year} has no day {parts['yearday']}")
+        return _at(datetime.combine(day, clock), how)
+    month = (
+        _MONTHS[str(parts["monthname"]).lower()] if parts.get("monthname") else int(parts.get("month") or 0)
+    )
+    if parts.get("day") is None:
+        first, last = month or 1, month or 12
+        end = datetime(year, last, calendar.monthrange(year, last)[1], 23, 59, 59, tzinfo=UTC)
+        return FoundDate(datetime(year, first, 1, tzinfo=UTC), end, how)
     return _at(datetime.combine(date(year, month, int(parts["day"] or 0)), clock), how)

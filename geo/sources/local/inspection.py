@@ -53,6 +53,8 @@ _MAX_LATITUDE, _MAX_LONGITUDE = 90.0, 540.0
 _MAX_CONTROL_POINTS = 20_000
 #: Farther control points mean that the picture is distorted.
 _MAX_RESIDUAL_PX = 2.0
+#: Levels of transparency between nothing and all; a band with more is a picture.
+_MAX_LEVELS = 16
 _INK = frozenset({ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black})
 _LUMA = frozenset({ColorInterp.Y, ColorInterp.Cb, ColorInterp.Cr})
 _ELLIPSOID = Geod(ellps="WGS84")
@@ -98,6 +100,8 @@ class FileFacts:
     """Declared nodata value of the red band."""
     masked: bool
     """Whether it has a mask or an alpha band."""
+    false_alpha: bool
+    """Whether its last band is marked as alpha and holds a picture, such as near infrared."""
     gsd_m: float
     """Length of a pixel's longer side on the ground at its middle, metres."""
     footprint: BaseGeometry
@@ -105,6 +109,11 @@ class FileFacts:
     tags: dict[str, str]
     has_overviews: bool
     sample: Sample
+
+    @property
+    def bands_text(self) -> str:
+        """The meaning of the bands, as people read it."""
+        return "of the palette" if self.palette else self.bands.text
 
     @property
     def is_south_up(self) -> bool:
@@ -202,13 +211,14 @@ def inspect_file(
     with open_file(shared, source, root, below, stamp) as (dataset, structure):
         colours = tuple(dataset.colorinterp)
         palette = ColorInterp.palette in colours
+        false_alpha = _has_false_alpha(dataset, structure)
         meaning = bands or infer_bands(name, colours, dataset.descriptions)
         if palette:
             meaning = BandMeaning(1, 1, 1, (), "palette")
         _check_values(dataset, colours, meaning)
         control_points, crs, transform = _find_georeference(dataset)
         footprint = _compute_footprint(crs, transform, dataset.width, dataset.height)
-        sample = _read_sample(dataset, structure, meaning, palette=palette)
+        sample = _read_sample(dataset, structure, meaning, palette=palette, masked=not false_alpha)
         return FileFacts(
             dataset.width,
             dataset.height,
@@ -221,7 +231,8 @@ def inspect_file(
             palette,
             dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES",
             dataset.nodatavals[meaning.red - 1],
-            _is_masked(dataset),
+            _is_masked(dataset) and not false_alpha,
+            false_alpha,
             _measure_gsd_m(crs, transform, dataset.width, dataset.height),
             footprint,
             {**dataset.tags(), **dataset.tags(ns="IMAGERY")},
@@ -274,6 +285,22 @@ def _check_values(dataset: DatasetReader, colours: tuple[ColorInterp, ...], mean
 def _is_masked(dataset: DatasetReader) -> bool:
     flags = {flag.name for flag in dataset.mask_flag_enums[0]}
     return ColorInterp.alpha in dataset.colorinterp or ("per_dataset" in flags and "nodata" not in flags)
+
+
+def _has_false_alpha(dataset: DatasetReader, structure: Structure) -> bool:
+    """Whether the last band is marked as alpha, as GDAL marks the fourth one by default, and holds a picture.
+
+    Transparency is all or nothing but for a few pixels along an edge.
+    """
+    dtype = np.dtype(dataset.dtypes[-1])
+    if dataset.count < 4 or dataset.colorinterp[-1] is not ColorInterp.alpha or dtype.kind != "u":
+        return False
+    (left, top, width, height), step = _choose_window(dataset, structure, 1)
+    window, shape = Window(left, top, width, height), (height // step, width // step)
+    with GATE.hold(2 * structure.largest_block):
+        values = dataset.read(dataset.count, window=window, out_shape=shape)
+    between = values[(values > 0) & (values < np.iinfo(dtype).max)]
+    return between.size > values.size / 2 and len(np.unique(between)) > _MAX_LEVELS
 
 
 def _find_georeference(dataset: DatasetReader) -> tuple[bool, CRS, Affine]:
@@ -353,7 +380,7 @@ def _measure_gsd_m(crs: CRS, transform: Affine, width: int, height: int) -> floa
 
 
 def _read_sample(
-    dataset: DatasetReader, structure: Structure, meaning: BandMeaning, *, palette: bool
+    dataset: DatasetReader, structure: Structure, meaning: BandMeaning, *, palette: bool, masked: bool
 ) -> Sample:
     window, step = _choose_window(dataset, structure, 1 if palette else 3)
     left, top, width, height = window
@@ -362,6 +389,9 @@ def _read_sample(
     with GATE.hold(2 * structure.largest_block):
         if palette:
             rgb = _read_palette(dataset, part, shape)
+        elif not masked:
+            rgb = dataset.read(list(meaning.rgb), window=part, out_shape=(3, *shape)).astype(np.float32)
+            rgb[:, (rgb == dataset.nodatavals[0]).all(axis=0)] = np.nan
         else:
             numbers = list(dict.fromkeys(meaning.rgb))
             values, _ = read_bands(dataset, numbers, None, part, shape)

@@ -127,13 +127,19 @@ def _read(
     source: DatasetReader, facts: FileFacts, window: Window, conversion: Conversion
 ) -> NDArray[np.float32]:
     """(3, h, w) red, green and blue in the wanted range; NaN where not valid."""
-    valid = source.dataset_mask(window=window) != 0
+    valid = (
+        np.ones((window.height, window.width), bool)
+        if facts.false_alpha
+        else source.dataset_mask(window=window) != 0
+    )
     if facts.palette:
         rgb = np.ascontiguousarray(np.moveaxis(read_colours(source)[source.read(1, window=window)], -1, 0))
     else:
         rgb = source.read(list(facts.bands.rgb), window=window).astype(np.float32)
-    if conversion.nodata is not None:
-        valid &= ~(rgb == conversion.nodata).all(axis=0)
+    marks = (conversion.nodata, facts.nodata if facts.false_alpha else None)
+    for mark in marks:
+        if mark is not None:
+            valid &= ~(rgb == mark).all(axis=0)
     unit = conversion.own.to_unit(rgb)
     if facts.white_is_zero:
         unit = 1 - unit

@@ -23,6 +23,8 @@ _MAX_CLASSES = 16
 _MIN_PX = 16
 #: Files of one unit differ this much in brightness at most: a cloud is as many times as bright as a forest.
 _MAX_RATIO = 6.0
+#: Nothing is brighter than white: values far above those of 8-bit pictures are of another unit.
+_MAX_RATIO_TO_PLAIN = 2.0
 
 
 Channels = tuple[float, float, float]
@@ -92,15 +94,23 @@ def infer_stretch(facts: FileFacts, nodata: float | None) -> Stretch:
             f"it holds {len(distinct)} distinct values: a mask or a map of classes, no picture"
         )
     lows, highs = np.percentile(values, [_LOW_PERCENT, _HIGH_PERCENT], axis=1)
+    if not (highs > lows).any():
+        # all but a few pixels are alike, as around a small picture in a large file
+        lows, highs = values.min(axis=1), values.max(axis=1)
     if facts.palette or (facts.dtype == "uint8" and highs.max() >= _DARK):
         return PLAIN
     return _round_outward(lows, highs)
 
 
 def join_stretches(given: Sequence[Stretch]) -> Stretch:
-    """Join the ranges of several files into one: the medians of their ends, so that clouds in a few do not count."""
-    lows, highs = (np.median([getattr(one, end) for one in given], axis=0) for end in ("low", "high"))
-    return Stretch(_to_channels(lows), _to_channels(highs)) if (highs > lows).all() else given[0]
+    """Join the ranges of several files into one: the medians of their ends, so that clouds in a few do not count.
+
+    Where files are of several units, those count that fit the one of middle brightness.
+    """
+    middle = sorted(given, key=lambda one: max(one.high))[(len(given) - 1) // 2]
+    alike = [one for one in given if fits(one, middle)]
+    lows, highs = (np.median([getattr(one, end) for one in alike], axis=0) for end in ("low", "high"))
+    return Stretch(_to_channels(lows), _to_channels(highs)) if (highs > lows).all() else middle
 
 
 def find_border_value(facts: FileFacts) -> float | None:
@@ -120,8 +130,12 @@ def find_border_value(facts: FileFacts) -> float | None:
 def fits(stretch: Stretch, other: Stretch) -> bool:
     """Whether the values of two ranges are of one unit: their sizes are alike, or at least they overlap.
 
-    A cloudy scene is brighter than a clear one, and must stay so.
+    A cloudy scene is brighter than a clear one, and must stay so. Values that are shown as they are stored end at 255.
     """
+    if stretch.is_plain != other.is_plain:
+        stored = other if stretch.is_plain else stretch
+        if max(stored.high) > _MAX_RATIO_TO_PLAIN * max(PLAIN.high):
+            return False
     if max(stretch.high) > 0 and max(other.high) > 0:
         return 1 / _MAX_RATIO <= max(stretch.high) / max(other.high) <= _MAX_RATIO
     return min(stretch.low) < max(other.high) and min(other.low) < max(stretch.high)

@@ -62,6 +62,7 @@ ENVIRONMENT = {
 }
 #: Files across the antimeridian may use longitudes beyond 180 degrees.
 _MAX_LONGITUDE = 540.0
+_TURN = 360.0
 _ELLIPSOID = Geod(ellps="WGS84")
 
 
@@ -341,6 +342,10 @@ def _project_grid(layout: Layout, to_file: Transformer, grid: GeoBox) -> tuple[_
     # not only the corners: straight edges bend between projections
     cols, rows = np.meshgrid(np.linspace(0, grid.width, 33), np.linspace(0, grid.height, 33))
     x, y = to_file.transform(*_apply(grid.transform, cols.ravel(), rows.ravel()))
+    if layout.crs.is_geographic:
+        # longitudes come within 180 degrees; a file's own may go on beyond them, or run from 0 to 360
+        middle, _ = layout.transform @ (layout.width / 2, layout.height / 2)
+        x = x - _TURN * np.round((x - middle) / _TURN)
     at_col, at_row = _apply(~layout.transform, x, y)
     inside = np.isfinite(at_col) & np.isfinite(at_row)
     return (at_col[inside], at_row[inside]) if inside.any() else None

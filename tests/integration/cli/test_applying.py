@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
-from segwatch.db import watches
+from segwatch.db import observations, watches
 from segwatch.flows.cli.app import app
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger, SceneContent, cells
@@ -116,6 +116,18 @@ def test_what_past_scenes_cost_is_the_estimate(ledgers: Any, commands: Database,
     assert (preview["seconds_per_scene"], preview["is_measured"]) == (None, False), (
         "another model observed it"
     )
+    rows = ledger.rows(
+        "SELECT model_version, area_km2, compute_seconds, bytes_read FROM segwatch.observation"
+    )
+    (one,) = rows
+    with ledger.engine.connect() as conn:
+        cost = observations.read_cost(conn, one["model_version"])
+    assert cost is not None
+    gsd_m = stored.profile.gsd_m
+    same = pytest.approx((one["compute_seconds"], one["bytes_read"]))
+    assert cost.compute_for(one["area_km2"], gsd_m) == same
+    # pixels half as long are four times as many
+    assert cost.compute_for(one["area_km2"] / 4, gsd_m / 2) == same
 
 
 @pytest.mark.parametrize(

@@ -57,11 +57,23 @@ def test_from_the_whole_to_what_is_new(ledger: Ledger, tmp_path: Path) -> None:
         (("--format", "parquet"), 2, "Did you mean geoparquet?"),
         (("--since", "sw1.AAAA"), 1, "no token of an export"),
         (("--out", "missing/lakes.csv"), 1, "does not exist"),
+        (("--out", "lakes.gpkg"), 1, "give --format gpkg, or a name that ends in .csv"),
     ],
 )
 def test_what_is_wrong_is_named(ledger: Ledger, wrong: tuple[str, ...], status: int, words: str) -> None:
     said = segwatch("export", "lakes", "-f", "csv", *wrong, status=status).stderr
     assert words in " ".join(said.replace("│", " ").split())
+
+
+def test_nothing_to_draw_is_said(ledgers: Any, database: Database, tmp_path: Path, monkeypatch: Any) -> None:
+    ledgers()
+    monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
+    monkeypatch.chdir(tmp_path)
+    said = segwatch("export", "lakes", "-f", "pmtiles", status=1).stderr
+    assert "there are no objects of lakes to draw" in " ".join(said.split())
+    said = segwatch("export", "lakes", "-f", "stac", status=1).stderr
+    assert "no observation of lakes is published yet" in " ".join(said.split())
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_watch_is_named(ledger: Any) -> None:

@@ -55,7 +55,10 @@ def test_a_source_is_added_listed_shown_checked_and_removed(here: Path) -> None:
         2,
         "local://my-photos",
     )
-    assert "My_Photos/undated.tif" in segwatch("source", "show", "my-photos").output
+    shown = segwatch("source", "show", "my-photos").output
+    assert "My_Photos/undated.tif" in shown
+    assert "red: 1 of image" in shown
+    assert "None" not in shown
     checked = segwatch("source", "check", "my-photos")
     assert checked.exit_code == 0, checked.output
     assert "2 of 2 items can be used" in checked.output
@@ -79,6 +82,7 @@ def test_mistakes_are_said_with_what_to_do(here: Path) -> None:
         ("source", "add", "My Photos", "--bands", "red"): "is not R,G,B",
         ("source", "remove", "my-fotos", "--yes"): "did you mean my-photos",
         ("try", "My Photos", "segment the water"): "is a folder",
+        ("try", "My Photos/2024-05-01.tif", " "): "the instruction is empty",
         ("try", "My Photos/2024-05-01.tif", "segment the water", "--out", "a.shp"): "must end in",
         ("try", "My Photos/2024-05-01.tif", "segment the water", "--out", "no/a.gpkg"): "no folder",
         ("try", "My Photos/2024-05-01.tif", "segment the water", "--gsd", "0.01"): "give a coarser --gsd",

@@ -150,6 +150,10 @@ def test_what_was_there_and_what_was_known_then(
         assert s.objects("lakes").geometry.iloc[0].equals(_LARGE)
         (before,) = s.objects("lakes", at=day(1)).geometry
         assert before.equals(_SMALL)
+        # a date means its whole day, as on the command line
+        for whole_day in (f"{day(2):%Y-%m-%d}", f"{day(2):%Y%m%d}", day(2).date()):
+            assert s.objects("lakes", at=whole_day).geometry.iloc[0].equals(_LARGE)
+        assert s.objects("lakes", at=f"{day(2):%Y-%m-%d}T00:00").geometry.iloc[0].equals(_SMALL)
         early = s.objects("lakes", at=pd.Timestamp(day(1)), known_at=day(1))
         assert early.empty
         assert _dtypes(early) == {

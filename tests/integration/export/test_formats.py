@@ -153,6 +153,7 @@ def _check_tiles(path: Path) -> None:
         header = reader.header()
         assert (header["version"], header["min_zoom"], header["max_zoom"]) == (3, 0, 12)
         assert reader.metadata()["vector_layers"][0]["id"] == "objects"
+        assert reader.metadata()["name"] == "lakes"
         middle = LARGE.representative_point()
         place = tms.get("WebMercatorQuad").tile(middle.x, middle.y, 12)
         content = reader.get(place.z, place.x, place.y)

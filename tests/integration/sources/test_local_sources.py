@@ -339,3 +339,56 @@ def test_16_bit_files_are_stretched_to_their_bright_pixels(home: Path, folder: P
     assert 60 < np.median(clear) < 190
     assert (np.percentile(clear, 99), np.percentile(clear, 1)) > (220, 35)
     assert np.median(cloudy) == 255
+
+
+def test_files_of_other_units_are_not_rendered_with_the_range_of_the_others(home: Path, folder: Path) -> None:
+    transform = pictures.north_up(SHAPE[0])
+    for day in ("2024-05-01", "2024-05-02", "2024-05-03"):
+        pictures.write_plain(folder / f"{day}.tif", PICTURE)
+    random = np.random.default_rng(5)
+    pictures.write(
+        folder / "2024-05-04.tif", random.normal(800, 150, (3, *SHAPE)).astype(np.int16), transform
+    )
+    # GDAL marks the fourth of four 8-bit bands as alpha unless it is told what it is
+    nir = random.integers(0, 200, (1, *SHAPE)).astype(np.uint8)
+    nir[0, :20, :20] = 0
+    pictures.write(folder / "2024-05-05.tif", np.concatenate([PICTURE, nir]), transform)
+    report = add("photos", [folder], AddingOptions())
+    why = {one.key: one.converted for one in report.files if one.converted}
+    assert why["photos/2024-05-04.tif"].startswith("other values")
+    assert why["photos/2024-05-05.tif"] == "band 4 is marked as alpha, but holds a picture"
+    found = items_of("photos")
+    plain, _ = render_item("photos", found["2024-05-01"])
+    other, _ = render_item("photos", found["2024-05-04"])
+    assert 60 < np.median(other) < 190, "not all white"
+    four, valid = render_item("photos", found["2024-05-05"])
+    assert valid.all()
+    assert np.array_equal(four, plain)
+
+
+def test_a_small_picture_in_a_large_empty_file_keeps_its_values(home: Path, folder: Path) -> None:
+    values = np.zeros((3, 1000, 1000), np.uint8)
+    values[:, 500:504, 500:504] = 200
+    pictures.write(folder / "2024-05-01.tif", values, pictures.north_up(1000), photometric="rgb", nodata=9)
+    profile = add("photos", [folder], AddingOptions()).profile
+    assert (profile.low, profile.high) == (0, 255)
+
+
+@pytest.mark.parametrize("west", [179.9968, -180.0032, 180.0, 183.0])
+def test_longitudes_beyond_180_degrees_are_read(home: Path, folder: Path, west: float) -> None:
+    """A file across the antimeridian, and one of the convention from 0 to 360, in degrees."""
+    size = 1e-4
+    transform = Affine(size, 0, west, 0, -size, -17.0)
+    pictures.write(folder / "2024-05-01.tif", PICTURE, transform, "EPSG:4326", photometric="rgb")
+    add("photos", [folder], AddingOptions())
+    (item,) = items_of("photos").values()
+    source = registry.find("photos")
+    profile = profiles.load(str(source.profile_path))
+    # a grid that reaches far beyond the file to both sides, as that of a watch over many files
+    middle = (west + SHAPE[1] * size / 2 + 180) % 360 - 180
+    x, y = get_transformer(LONLAT, CRS.from_epsg(32601)).transform(middle, -17.0 - SHAPE[0] * size / 2)
+    grid = GeoBox((120, 400), Affine(10, 0, x - 2000, 0, -10, y + 600), "EPSG:32601")
+    [scene] = group_scenes([item])
+    window = read_scene(scene, profile, grid, allowed_hosts=hrefs.list_readable_hosts(profile, source.url))
+    covered_m2 = float(window.valid.sum()) * 100
+    assert covered_m2 == pytest.approx(compute_area_m2(shape(item.footprint)), rel=0.05)

@@ -10,7 +10,7 @@ from rasterio.enums import ColorInterp
 
 from segwatch.geo.errors import BadBands, BadDatePattern
 from segwatch.geo.sources.local.bands import infer_bands, parse_bands
-from segwatch.geo.sources.local.dates import find_date
+from segwatch.geo.sources.local.dates import find_date, find_date_ahead
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 GREY, RED, GREEN, BLUE, NIR = (
@@ -37,6 +37,23 @@ UNDEFINED, ALPHA = ColorInterp.undefined, ColorInterp.alpha
         ("2024-05-01/odm_orthophoto.tif", "2024-05-01"),
         ("2024-05.tif", "2024-05"),
         ("1985.tif", "1985"),
+        # months in words, digits without zeros, days of the year
+        ("lake_25Jul2013.tif", "2013-07-25"),
+        ("Übersicht See 13. März 2013.tif", "2013-03-13"),
+        ("May 1st, 2024.tif", "2024-05-01"),
+        ("2024-May-01.tif", "2024-05-01"),
+        ("Dezember 2013.tif", "2013-12"),
+        ("2024-5-1.tif", "2024-05-01"),
+        ("MOD09GA.A2024122.h18v04.tif", "2024-05-01"),
+        ("HLS.S30.T33UUP.2024122T100031.v2.0.tif", "2024-05-01 10:00"),
+        # the folder says the day of the year that the file says
+        ("2013-07-25/lake_2013.tif", "2013-07-25"),
+        ("2013-07-25/lake_2014.tif", "2014"),
+        # a part of the year is not its middle, and no month is in these words
+        ("Q3 2013.tif", None),
+        ("2013-W12.tif", None),
+        ("summary_2013.tif", "2013"),
+        ("MOD09GA.A2024399.h18v04.tif", None),
         # either number may be the month
         ("site_01.05.2024.tif", None),
         # numbers that are no dates, and dates to come
@@ -48,6 +65,16 @@ UNDEFINED, ALPHA = ColorInterp.undefined, ColorInterp.alpha
 def test_the_usual_names_tell_the_date(name: str, text: str | None) -> None:
     found = find_date(PurePath(name), {}, None, NOW)
     assert (found.text if found else None) == text
+
+
+def test_further_dates_and_dates_to_come_are_told() -> None:
+    found = find_date(PurePath("2024-05-01_vs_2023-05-01.tif"), {}, None, NOW)
+    assert found is not None
+    assert (found.text, found.how) == ("2024-05-01", "first of 2 dates in the name")
+    ahead = find_date_ahead(PurePath("lake_2044-01-01.tif"), {}, None, NOW)
+    assert ahead is not None
+    assert ahead.text == "2044-01-01"
+    assert find_date_ahead(PurePath("tile_12345678.tif"), {}, None, NOW) is None
 
 
 def test_the_tag_of_the_acquisition_wins_and_that_of_the_file_comes_last() -> None:

@@ -94,4 +94,5 @@ def test_times_without_a_zone_are_utc() -> None:
         assert parse_moment(text) == noon
     assert parse_moment("2026-03-01") == datetime(2026, 3, 1, tzinfo=UTC)
     assert parse_last_moment("2026-03-01") == datetime(2026, 3, 1, 23, 59, 59, 999999, UTC)
+    assert parse_last_moment("20260301") == parse_last_moment("2026-03-01")
     assert parse_last_moment("2026-03-01T12:00") == noon
