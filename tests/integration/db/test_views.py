@@ -107,6 +107,17 @@ def test_keys_are_unique_and_stay_as_long_as_their_rows(ledgers: Any) -> None:
     assert ledger.rows("SELECT count(*) AS n FROM watch.imagery")[0]["n"] > 4
 
 
+def test_coverage_counts_detections_only_where_they_are_asked_for(engine: Any) -> None:
+    """With parts of different types the planner would compute every column of every row, whatever is asked."""
+    with engine.connect() as conn:
+        asked, other = (
+            "\n".join(conn.execute(text(f"EXPLAIN SELECT {one} FROM watch.coverage WHERE watch = 'lakes'")).scalars())
+            for one in ("observation_id, detections", "observation_id, acquired_at")
+        )
+    assert "on detection" in asked
+    assert "on detection" not in other
+
+
 def test_objects_of_the_past_are_found_by_place(ledgers: Any) -> None:
     ledger = ledgers()
     world = [SceneContent(merged([(1, 1, 3, 3), (5, 5, 7, 7)]))] * 2

@@ -21,7 +21,8 @@ JOIN segwatch.provenance p ON p.observation_id = o.id
 UNION ALL
 SELECT r.id, r.watch_name, i.text, NULL, r.acquired_at, 'rejected', r.reason, 0,
        CAST(NULL AS geometry(Geometry, 4326)), NULL, NULL, NULL, NULL,
-       0,
+       -- of the type above, or the planner keeps the two parts apart and counts detections where nobody asks for them
+       CAST(0 AS bigint),
        ARRAY[r.href], NULL, w.instruction_id, r.recorded_at, NULL, NULL, NULL,
        r.recorded_at, NULL, NULL, NULL, 1, r.superseded_at,
        -- as catalogs are identified: name in the watch file, else public address
