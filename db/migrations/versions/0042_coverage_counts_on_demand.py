@@ -6,7 +6,7 @@ from __future__ import annotations
 from segwatch.db.migrations import views
 
 revision = '0042'
-down_revision = '0040'
+down_revision = '0041'
 branch_labels = None
 depends_on = None
 
