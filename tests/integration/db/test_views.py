@@ -111,7 +111,11 @@ def test_coverage_counts_detections_only_where_they_are_asked_for(engine: Any) -
     """With parts of different types the planner would compute every column of every row, whatever is asked."""
     with engine.connect() as conn:
         asked, other = (
-            "\n".join(conn.execute(text(f"EXPLAIN SELECT {one} FROM watch.coverage WHERE watch = 'lakes'")).scalars())
+            "\n".join(
+                conn.execute(
+                    text(f"EXPLAIN SELECT {one} FROM watch.coverage WHERE watch = 'lakes'")
+                ).scalars()
+            )
             for one in ("observation_id, detections", "observation_id, acquired_at")
         )
     assert "on detection" in asked
