@@ -113,7 +113,7 @@ from segwatch.db.analyst.rows import Rows
 from segwatch.db.analyst.search import find_by_id, find_watches, parse_id_prefix
 from segwatch.db.analyst.shadows import count_observed as count_observed
 from segwatch.db.analyst.shadows import list_compared_objects, list_compared_scenes, list_differences
-from segwatch.db.analyst.watches import list_upgrades, list_watches, read_watch, summarize_watches
+from segwatch.db.analyst.watches import has_watch, list_upgrades, list_watches, read_watch, summarize_watches
 
 __all__ = [
     "CHANGE_COLUMNS",
@@ -162,6 +162,7 @@ __all__ = [
     "find_gap",
     "find_unseen",
     "find_watches",
+    "has_watch",
     "is_observed",
     "iter_change_deltas",
     "iter_changes",

@@ -72,6 +72,7 @@ _WATCH = text(
     FROM watch.watches w WHERE w.watch = :watch
     """
 )
+_HAS_WATCH = text("SELECT EXISTS (SELECT FROM watch.watches w WHERE w.watch = :watch)")
 _UPGRADES = text(
     "SELECT * FROM watch.upgrades WHERE watch = :watch AND objects > 0 ORDER BY seed_known_at, series_id, kind"
 )
@@ -88,6 +89,11 @@ def list_watches(conn: Connection) -> Rows:
     """
     rows = [choose_bounds(row) for row in fetch_rows(conn, _WATCHES)]
     return [row | {"accuracy": describe_accuracy(read_accuracy(conn, row["watch"]))} for row in rows]
+
+
+def has_watch(conn: Connection, watch: str) -> bool:
+    """Whether there is a watch of this name that the reader may see."""
+    return bool(conn.execute(_HAS_WATCH, {"watch": watch}).scalar_one())
 
 
 def read_watch(conn: Connection, watch: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from segwatch.db import analyst
 from segwatch.db.messages import to_bounded_geojson
 from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.known_watches import check_watch
 from segwatch.geo.antimeridian import compute_bounds, crosses_antimeridian, format_bounds, to_box
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.text.beliefs import describe_belief
@@ -62,9 +63,8 @@ def make_router(reading: Engine) -> APIRouter:
     def atom(watch: str, request: Request) -> Response:
         """Return the newest alerts of a watch as an Atom feed."""
         with reading.connect() as conn:
+            check_watch(conn, watch)
             rows, count = analyst.list_alerts_for_feed(conn, watch, _MAX_ENTRIES)
-            if not rows and watch not in {one["watch"] for one in analyst.list_watches(conn)}:
-                raise HTTPException(404, f"no watch named {watch!r} has been observed")
         return _respond(_make_feed(watch, rows, count, str(request.base_url)), "application/atom+xml")
 
     @routes.get(

@@ -25,6 +25,7 @@ from segwatch.flows.web.boxes import BoxText, parse_box
 from segwatch.flows.web.guards.access import current_reader, current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.known_watches import check_watch
 from segwatch.flows.web.links import link_next
 from segwatch.flows.web.reviews import ReviewIntake
 from segwatch.geo.text.spelling import describe_errors
@@ -102,6 +103,7 @@ def _add_list(routes: APIRouter, reading: Engine) -> None:
         """
         try:
             with reading.connect() as conn:
+                check_watch(conn, chosen.watch)
                 page = analyst.list_alert_page(conn, chosen, limit, sort, after)
                 counts = analyst.count_alerts_by(conn, chosen.watch)
         except InvalidCursor as error:

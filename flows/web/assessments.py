@@ -22,6 +22,7 @@ from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.access import current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.known_watches import check_watch
 from segwatch.flows.web.reviews import ReviewIntake
 from segwatch.geo.text.spelling import describe_errors
 from segwatch.geo.types.assessment import Label
@@ -47,6 +48,7 @@ def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
     def read_accuracy(watch: str) -> dict[str, Any]:
         """Estimate accuracy and areas of a watch's targets with 95 % intervals; no targets: not assessed."""
         with reading.connect() as conn:
+            check_watch(conn, watch)
             found = analyst.read_accuracy(conn, watch)
         return {**asdict(found), "words": analyst.describe_accuracy(found)}
 

@@ -13,6 +13,7 @@ from segwatch.flows.web import schemas
 from segwatch.flows.web.boxes import BoxText, parse_box
 from segwatch.flows.web.guards.access import current_sight
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.known_watches import check_watch
 from segwatch.flows.web.ogcapi.vector_tiles import MEDIA_TYPE, TileKey, VectorTiles
 from segwatch.flows.web.tiles import parse_mercator_tile
 
@@ -33,11 +34,10 @@ def make_router(reading: Engine, tiles: VectorTiles) -> APIRouter:
         """
         span, box = analyst.TileSpan(watch, since, until), parse_box(bbox)
         with reading.connect() as conn:
+            check_watch(conn, watch)
             ground = analyst.measure_unseen(conn, span, box)
             if ground is None:
-                raise HTTPException(
-                    404, f"there is no watch named {watch!r} with ground here; /api/watches lists watches"
-                )
+                raise HTTPException(404, f"the area of the watch {watch!r} does not reach into bbox")
             totals = analyst.compare_totals(conn, span, box)
         return {
             "from": since,

@@ -14,6 +14,7 @@ from segwatch.db import analyst
 from segwatch.db.errors import InvalidCursor, NotFound
 from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.known_watches import check_watch
 from segwatch.flows.web.parameters import parse_box
 from segwatch.flows.web.schemas import GEOJSON, GeoJsonResponse
 from segwatch.geo.assessment.calibration import apply_calibration
@@ -87,6 +88,7 @@ def _add_objects_of_a_time(routes: APIRouter, reading: Engine) -> None:
         try:
             bounds = None if bbox is None else parse_box(bbox.split(","))
             with reading.connect() as conn:
+                check_watch(conn, watch)
                 page = analyst.list_objects_as_of(
                     conn,
                     watch,

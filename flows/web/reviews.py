@@ -22,6 +22,7 @@ from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.access import current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.known_watches import check_watch
 from segwatch.geo.text.spelling import describe_errors
 
 _MAX_BYTES = 4 * 2**20
@@ -58,6 +59,7 @@ def make_router(reading: Engine, intake: ReviewIntake | None) -> APIRouter:
     def list_reviews(watch: str) -> analyst.Rows:
         """List every verdict about the objects of a watch."""
         with reading.connect() as conn:
+            check_watch(conn, watch)
             return analyst.list_reviews(conn, watch)
 
     @routes.post(

@@ -13,6 +13,7 @@ from segwatch.db.errors import InvalidCursor
 from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.access import current_sight
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.known_watches import check_watch
 from segwatch.flows.web.links import link_next
 from segwatch.flows.web.ogcapi.vector_tiles import MEDIA_TYPE, TileKey, VectorTiles
 from segwatch.flows.web.tiles import parse_mercator_tile
@@ -74,12 +75,14 @@ def _add_watches(routes: APIRouter, engine: Engine) -> None:
     def scenes(watch: str) -> analyst.Rows:
         """List the scenes of a watch by acquisition time."""
         with engine.connect() as conn:
+            check_watch(conn, watch)
             return analyst.list_scenes(conn, watch)
 
     @routes.get("/unused", responses={200: {"model": list[schemas.UnusedScene]}, **REFUSALS})
     def unused(watch: str, limit: _Limit = 100) -> analyst.Rows:
         """List scenes and items of a watch that were not observed, newest first, with reasons."""
         with engine.connect() as conn:
+            check_watch(conn, watch)
             return analyst.list_unused(conn, watch, limit)
 
 
@@ -96,6 +99,7 @@ def _add_pages(routes: APIRouter, engine: Engine) -> None:
         """List what was observed of a watch and what was not, latest acquisition first."""
         try:
             with engine.connect() as conn:
+                check_watch(conn, watch)
                 rows, following = analyst.list_coverage_page(conn, watch, limit, states=state, after=after)
         except InvalidCursor as error:
             raise HTTPException(422, str(error)) from error

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from segwatch.db import analyst
 from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.known_watches import check_watch
 
 #: Most scenes of a response; the newest ones.
 _MAX_SCENES = 500
@@ -56,6 +57,7 @@ def make_router(reading: Engine) -> APIRouter:
         ``of_all`` is the number of scenes and rejected items; at most 500 of them are listed.
         """
         with reading.connect() as conn:
+            check_watch(conn, watch)
             rows = analyst.explain_missing_alert(conn, watch, lon, lat, until or datetime.now(UTC))
         paused = [row for row in rows if row["answer"] == "paused"]
         scenes = [row for row in rows if row["observation_id"] is not None and _is_since(row, since)]

@@ -206,8 +206,10 @@ class AccessControl:
         changes = scope["method"] not in _SAFE
         if changes and (ambient or asks == ANYONE) and not _is_same_origin(headers):
             return respond_problem(403, "the request comes from a page of another site")
-        # routes check signatures themselves, where they read the body, and respond that they are disabled
-        elsewhere = asks in _SIGNED or (asks in _WRITING and asks not in self._policy.enabled)
+        # routes check signatures themselves, where they read the body, and tell known readers that they are disabled
+        known = who is not None and bool(who.scopes)
+        disabled = known and asks in _WRITING and asks not in self._policy.enabled
+        elsewhere = asks in _SIGNED or disabled
         if asks == ANYONE or elsewhere or (who is not None and asks in who.scopes):
             return None
         if who is not None and who.name:
