@@ -17,6 +17,7 @@ import rasterio
 from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 from sqlalchemy import text
 
+from segwatch.db.analyst.keys import VIEW_KEYS
 from segwatch.db.embedded.ports import find_free_port
 from tests.acceptance.conftest import COLOUR, System
 
@@ -312,24 +313,8 @@ def test_names_from_outside_are_text(mapped: str) -> None:
 def test_features_of_the_analyst_views(mapped: str) -> None:
     listed = httpx.get(f"{mapped}/ogc/collections").json()["collections"]
     names = {one["id"] for one in listed}
-    assert names == {
-        f"watch.{view}"
-        for view in (
-            "objects_now",
-            "object_history",
-            "changes",
-            "alerts",
-            "coverage",
-            "imagery",
-            "rejected_items",
-            "reviews",
-            "watches",
-            "detections",
-            "shadow_differences",
-            "admin_areas",
-            "events",
-        )
-    }
+    assert names == {f"watch.{view}" for view in VIEW_KEYS}
+    assert {"watch.objects_now", "watch.alerts", "watch.area_by_week"} <= names
     found = httpx.get(f"{mapped}/ogc/collections/watch.objects_now/items", params={"watch": "mapped"}).json()
     assert found["numberMatched"] == 3
     assert {one["geometry"]["type"] for one in found["features"]} == {"Polygon"}

@@ -123,7 +123,9 @@ def check_answers(operation: Any, token: dict[str, str], seen: set[int]) -> None
     @given(case=operation.as_strategy())
     def check(case: Any) -> None:
         if (case.query or {}).get("watch"):
-            case.query["watch"] = "lakes"  # any other name gets 404, as test_every_error_has_the_same_form shows
+            case.query["watch"] = (
+                "lakes"  # any other name gets 404, as test_every_error_has_the_same_form shows
+            )
         response = case.call(headers=token, timeout=30)
         case.validate_response(response, excluded_checks=[schemathesis.checks.positive_data_acceptance])
         seen.add(response.status_code)
