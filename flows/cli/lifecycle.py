@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -155,7 +155,8 @@ def clone(
     ] = None,
     bbox: Box = None,
     destination: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Watch file to write. Default: NAME.yaml.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Watch file to write; - prints it. Default: NAME.yaml."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -166,23 +167,32 @@ def clone(
     """
     from segwatch.db import watches
     from segwatch.flows.config import watch_writer
+    from segwatch.flows.errors import ConfigError
 
     with clear_errors():
         geometry = _read_area(area, bbox)
         with open_engine() as engine, engine.connect() as conn:
             original = watches.load_current(conn, watch).watch
+        if name == original.name:
+            raise ConfigError(f"{name} is the watch itself; give the new one another name")
         file = destination or Path(f"{name}.yaml")
         text, notes = watch_writer.write_like(original, name=name, area=geometry)
-        written = watch_writer.write_file(file, text)
-        if as_json:
-            print_json({"watch": watch, "name": name, "file": str(file), "written": written, "notes": notes})
+        if file == Path("-"):
+            typer.echo(text, nl=False)
         else:
-            out.print(
-                f"{file}: {'written' if written else 'as before'}; to store it: segwatch apply {file}",
-                markup=False,
-            )
+            _tell_written(file, watch_writer.write_file(file, text), watch, name, notes, as_json=as_json)
         for one in notes:
             warn(one)
+
+
+def _tell_written(
+    file: Path, written: bool, watch: str, name: str, notes: Sequence[str], *, as_json: bool
+) -> None:
+    if as_json:
+        print_json({"watch": watch, "name": name, "file": str(file), "written": written, "notes": notes})
+    else:
+        done = "written" if written else "as before"
+        out.print(f"{file}: {done}; to store it: segwatch apply {file}", markup=False)
 
 
 def _read_area(area: Path | None, bbox: tuple[float, float, float, float] | None) -> Any:

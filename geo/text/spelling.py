@@ -77,6 +77,8 @@ def _describe_problem(problem: Mapping[str, Any], model: type[BaseModel] | None)
     # pydantic writes "Value error, " before what a check of ours says
     message = str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
     where = problem["loc"]
+    if where == ("version",):
+        message = f"{message}; files of a later format need a later segwatch"
     if problem["type"] in _ADVICE:
         return _ADVICE[problem["type"]]
     if problem["type"] == "string_pattern_mismatch":

@@ -164,5 +164,10 @@ def test_a_clone_is_the_same_watch_elsewhere(
     file.write_text("mine")
     kept = segwatch("watch", "clone", "shore", "santiago")
     assert (kept.exit_code, file.read_text()) == (1, "mine")
+    printed = segwatch("watch", "clone", "shore", "quito", "--out", "-")
+    assert "name: quito" in printed.stdout
+    assert not (tmp_path / "-").exists()
+    itself = segwatch("watch", "clone", "shore", "shore")
+    assert (itself.exit_code, "another name" in itself.output) == (1, True)
     with engine.connect() as conn:
         assert watches.list_names(conn) == ["shore"], "nothing is stored"
