@@ -108,6 +108,7 @@ def test_the_page_shows_objects_dates_and_alerts(with_imagery: Page, tmp_path: P
     assert _share(second, (230, 159, 0)) > 2e-4
     # the imagery is below: the ground is green and brown, not the colour of the base map's land
     assert _share(second, (244, 243, 238)) < 0.6
+    assert with_imagery.locator("#accuracy").inner_text() == "not assessed"
 
 
 def test_an_alert_leads_to_its_place_and_date_and_a_link_restores_them(page: Page) -> None:

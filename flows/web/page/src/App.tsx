@@ -14,7 +14,7 @@ import { Search } from "./panels/Search";
 import { Timeline } from "./panels/Timeline";
 import { Tools } from "./panels/Tools";
 import { WatchPanel } from "./panels/WatchPanel";
-import { ready, sceneIndex, store, useStore } from "./store";
+import { currentWatch, ready, sceneIndex, store, useStore } from "./store";
 import { Await } from "./ui/parts";
 
 const NARROW = "(max-width: 760px)";
@@ -51,6 +51,7 @@ export function App() {
         <MapView theme={theme} />
         <Notices />
         <Legend open={!window.matchMedia(NARROW).matches} />
+        <Accuracy />
         <Timeline />
         <PrintFrame />
       </main>
@@ -73,6 +74,12 @@ function WatchChoice() {
       {rows.map((row) => <option key={row.watch} value={row.watch}>{row.state === "active" ? row.watch : `${row.watch} (${row.state})`}</option>)}
     </select></label>
   );
+}
+
+/** How far to trust what is drawn: in sight at any time, whatever panel is open. */
+function Accuracy() {
+  const watch = currentWatch(useStore());
+  return watch && <p id="accuracy">{watch.accuracy.join("; ") || "not assessed"}</p>;
 }
 
 function Tabs({ tab }: { tab: Tab }) {

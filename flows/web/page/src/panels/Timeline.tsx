@@ -32,9 +32,9 @@ function Axis({ scenes }: { scenes: Scene[] }) {
   return (
     <>
       <div class="row">
-        <button type="button" aria-label="Previous scene" disabled={index === 0} onClick={() => goToScene(index - 1)}>◀</button>
+        <button type="button" aria-label="Previous scene" disabled={index === 0} onClick={() => goToScene(index - 1)}>‹</button>
         <button type="button" aria-label={state.playing ? "Stop" : "Play the scenes"} disabled={scenes.length < 2} onClick={() => play(index, scenes.length)}>{state.playing ? "❚❚" : "▶︎"}</button>
-        <button type="button" aria-label="Next scene" disabled={index === scenes.length - 1} onClick={() => goToScene(index + 1)}>▶</button>
+        <button type="button" aria-label="Next scene" disabled={index === scenes.length - 1} onClick={() => goToScene(index + 1)}>›</button>
         <output id="date" for="slider">{day(scene.acquired_at)}</output>
         <span id="state" class="quiet">scene {index + 1} of {scenes.length}: {scene.state}{scene.clear_share === null ? "" : `, ${Math.round(scene.clear_share * 100)} % clear`}</span>
         <span class="modes" role="group" aria-label="Comparison">
