@@ -232,6 +232,9 @@ def evaluate(
     """Evaluate the model on a public benchmark: gIoU, cIoU, mIoU and Pr@0.5 to 0.9, by group."""
     with clear_errors():
         from segwatch.flows.config.settings import load_settings
+        from segwatch.flows.runtime.extras import require_extras
+
+        require_extras("segwatch model eval", "train")
 
         settings = load_settings()
         from segwatch.model import model_version

@@ -128,7 +128,7 @@ def deploy(
     """Create work pools, deployments and the watches' schedules on the Prefect server.
 
     PREFECT_API_URL names the server. Deploying again keeps what an operator set there: existing pools, their limits,
-    and which schedules are active. A pool keeps its kind: to change it, delete the pool first.
+    and which schedules are active. A pool keeps its kind; deploying with another one says what to do.
     """
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.orchestration import deploy as deployment

@@ -28,6 +28,8 @@ RENAMED = {
     "stac-fastapi-pgstac": "stac_fastapi",
     "huggingface-hub": "huggingface_hub",
     "rio-tiler": "rio_tiler",
+    "prefect-docker": "prefect_docker",
+    "prefect-kubernetes": "prefect_kubernetes",
 }
 #: Refuses the imports named in the environment, as in an installation without them.
 SITE = """
