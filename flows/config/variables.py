@@ -18,6 +18,7 @@ PREFIX = "SEGWATCH_"
 _OTHERS = frozenset(
     {
         "SEGWATCH_DEBUG",
+        "SEGWATCH_ENV_FILE",  # read by the entry point of the images
         "SEGWATCH_PG_BINDIR",
         # set by the local stack for its services and the watch files of the demo
         "SEGWATCH_RECEIVER_URL",

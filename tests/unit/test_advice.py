@@ -24,6 +24,9 @@ _ENDS = ("*.py", "*.md", "*.sh", "*.yml", "*.yaml", "*.html", "*.js", "*.ts", "*
 _SKIPPED = ("/node_modules/", "flows/web/static/page/", "db/migrations/")
 #: What is said of a command that exists, in the place that explains it; and what is no data of anybody.
 ALLOWED = {
+    ("flows/web/page/src/map/drawing.ts", "Remove the"): "the outline that is being drawn",
+    ("flows/web/page/src/panels/AlertInbox.tsx", "remove an"): "one of the chosen states",
+    ("flows/web/page/vite.config.ts", "Delete the"): "the files that the build made before",
     ("README.md", "make clean"): "says what the command does, beside the one that keeps the data",
     ("README.md", "removes the"): "the same",
     ("deployments/with_progress.sh", "rm -f"): "the script removes its own temporary log",

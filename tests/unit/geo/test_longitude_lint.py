@@ -89,7 +89,7 @@ ALLOWED = {
     "flows/export/stac.py:export_catalog": "union_bounds() of the footprints",
     "flows/report/drawing.py": "millimetres on the page",
     "flows/report/exposure.py:count_buildings": "one building, which lies on one side",
-    "flows/report/exposure.py:_sum_pixels": "in the raster's own CRS; a part on either side reads more, up to the limit of pixels",
+    "flows/report/exposure.py:_sum_pixels": "in the raster's own CRS; parts on both sides read more, up to a limit",
     "flows/report/exposure.py:_read_features": "parts are taken by side",
     "flows/report/frame.py": "projected, in metres, or millimetres on the page",
     "flows/report/locator.py:_find_near": "countries, whose parts lie on one side",

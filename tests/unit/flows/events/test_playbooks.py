@@ -195,7 +195,10 @@ def test_a_playbook_that_is_wrong_says_where(tmp_path: Path, more: dict[str, Any
     [
         (b"\xff\xfe", "not UTF-8 text"),
         (b"name: [", "cannot be read as YAML"),
-        (yaml.safe_dump(document(title="t")).encode() + b"days: 2024-02-30\n", "days: .*'2024-02-30'"),
+        (
+            yaml.safe_dump(document(title="t")).replace("days: ", "days: 2024-02-30 #").encode(),
+            "days: .*'2024-02-30'",
+        ),
         (
             yaml.safe_dump(document(watch={"instruction": "segment \0 it"})).encode(),
             "instruction: a character that cannot be stored",
