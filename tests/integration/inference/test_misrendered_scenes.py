@@ -173,11 +173,9 @@ def test_the_map_lists_all_of_it(mixed: Engine, database: Database) -> None:
         assert all(row["reason"] for row in rows)
         assert len(client.get("/api/unused?watch=lakes&limit=1").json()) == 1
         assert client.get("/api/unused?watch=lakes&limit=100000").status_code == 422
-        page = client.get("/").text
-        assert 'id="unused"' in page
-        script = client.get("/static/map.js").text
-        assert "/api/unused" in script
-        assert client.get("/static/unused.js").status_code == 200
+        script = re.search(r'src="(/static/page/index-[^"]*\.js)"', client.get("/").text)
+        assert script is not None
+        assert "/api/unused" in client.get(script[1]).text
 
 
 def test_a_watch_of_which_all_was_rejected_is_on_the_map(engine: Engine, database: Database) -> None:
