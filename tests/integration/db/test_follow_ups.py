@@ -108,7 +108,7 @@ class Story:
         change = step.changes[0] if step.changes else self.last.change  # type: ignore[union-attr]
         if step.judgements:
             (judgement,) = step.judgements
-            self.last = OpenChange(change, judgement.change_scene_id, judgement)
+            self.last = OpenChange(change, judgement.change_scene_id, judgement, LAKE)
 
     def judge_late(self, status: BeliefStatus, confidence: float) -> None:
         """Let a late scene change what the newest observation says of the change."""
