@@ -56,6 +56,10 @@ BELIEF_COLUMNS = ", ".join(
     f"{CALIBRATED_SQL} AS {name}" if name == "confidence_calibrated" else f"c.{name}" for name in BELIEF
 )
 BELIEF_SQL = f"(SELECT to_jsonb(b) FROM (SELECT {BELIEF_COLUMNS}) AS b)"  # noqa: S608 - parts of this file
+#: Whether ``segwatch.held_change c`` is neither refuted nor less sure than the rule of ``segwatch.alert a`` asked for.
+IS_SURE_SQL = (
+    "(c.status IS NULL OR c.status = 'confirmed' OR c.status = 'provisional' AND a.raised_as = 'provisional')"
+)
 #: Most receivers refuse bodies over 256 KiB, many queues behind them far smaller ones.
 _MAX_GEOMETRY_BYTES = 32_000
 _FIRST_TOLERANCE_DEGREES = 1e-5

@@ -28,7 +28,9 @@ def arrivals(draw: st.DrawFn) -> tuple[list[Any], list[list[int]], int]:
 @example(([({0}, 0), (set(), 0), (set(), 0), ({0, 7}, 0), (set(), 0)], [[4], [0], [1, 3, 2]], 1))
 @example(([({0, 3, 4}, 5), ({0, 3, 4}, 6), (set(), 3), (set(), 6), ({1}, 0)], [[0], [3], [2], [4], [1]], 1))
 # the core of an object that one scene shows by a corner lies beyond the scene's footprint
-@example(([({1, 7}, 1), ({6}, 4), (set(), 0), (set(), 4), ({2, 7}, 3), ({1, 7}, 0)], [[2, 1, 5], [0], [4], [3]], 3))
+@example(
+    ([({1, 7}, 1), ({6}, 4), (set(), 0), (set(), 4), ({2, 7}, 3), ({1, 7}, 0)], [[2, 1, 5], [0], [4], [3]], 3)
+)
 @given(arrivals())
 @settings(
     max_examples=15,

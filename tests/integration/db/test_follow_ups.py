@@ -368,6 +368,23 @@ def test_the_alert_of_a_refuted_change_is_resolved_and_wakes_nobody(story: Story
     assert boss["payload"]["data"]["status"] == "confirmed", "what is believed now"
 
 
+def test_an_alert_whose_change_is_no_longer_confirmed_waits_to_escalate(story: Story) -> None:
+    def escalate() -> int:
+        with story.world.engine.begin() as conn:
+            return outbox.escalate(conn)
+
+    story.rule("confirmed", 0.8)
+    story.observe(CONFIRMED, 0.9)
+    with story.world.engine.begin() as conn:
+        conn.execute(
+            text("UPDATE segwatch.alert SET escalate_at = now(), escalate_to = '{https://boss.example/}'")
+        )
+    story.judge_late(PROVISIONAL, 0.3)
+    assert escalate() == 0
+    story.judge_late(CONFIRMED, 0.9)
+    assert [escalate(), escalate()] == [1, 0]
+
+
 def test_nothing_follows_alerts_that_were_raised_before_segwatch_judged(story: Story) -> None:
     story.observe(None)
     assert story.types() == [""]
