@@ -143,15 +143,12 @@ _RECORD_JUDGED = text(
     SELECT alert_id, kind, said FROM due ORDER BY alert_id
     """
 )
-#: Whether an alert belongs into a digest now: its change is neither refuted nor less sure than its rule asked for.
-_IS_SURE = (
-    "(c.status IS NULL OR c.status = 'confirmed' OR c.status = 'provisional' AND a.raised_as = 'provisional')"
-)
+#: Alerts that do not belong into a digest now.
 _UNSURE = text(
     f"""
     SELECT a.id FROM segwatch.alert a JOIN segwatch.held_change c ON c.id = a.change_id
-    WHERE a.change_id = ANY(CAST(:ids AS uuid[])) AND NOT {_IS_SURE}
-    """  # noqa: S608 - a part of this file
+    WHERE a.change_id = ANY(CAST(:ids AS uuid[])) AND NOT {messages.IS_SURE_SQL}
+    """  # noqa: S608 - a part of another file
 )
 #: Alerts that left their digest because their change was no longer sure enough, and that it is again.
 _TAKEN_OUT = text(
@@ -160,8 +157,8 @@ _TAKEN_OUT = text(
     FROM segwatch.alert a JOIN segwatch.delivery d ON d.alert_id = a.id
     JOIN segwatch.held_change c ON c.id = a.change_id
     WHERE a.id = ANY(CAST(:ids AS uuid[])) AND d.state = 'withdrawn' AND d.last_error IS NULL
-      AND d.digest_at IS NOT NULL AND d.digest_id IS NULL AND {_IS_SURE}
-    """  # noqa: S608 - a part of this file
+      AND d.digest_at IS NOT NULL AND d.digest_id IS NULL AND {messages.IS_SURE_SQL}
+    """  # noqa: S608 - a part of another file
 )
 #: Last message to each channel of some alerts, and whether the channel may have received any message about them.
 _LAST_MESSAGES = text(

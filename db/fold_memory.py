@@ -58,7 +58,7 @@ _OPEN = text(
         WHERE upper_inf(j.recorded) AND j.observation_id = ANY(CAST(:folded AS uuid[]))
     )
     SELECT c.track_id, c.kind, c.target, c.valid_at, c.before_m2, c.after_m2, c.gained, c.lost, c.score, c.baseline,
-           o.scene_id AS change_scene_id, j.confidence, j.status, j.observations_for, j.observations_against,
+           c.geom, o.scene_id AS change_scene_id, j.confidence, j.status, j.observations_for, j.observations_against,
            j.earliest, j.latest, j.views, e.content AS evidence
     FROM candidate n
     JOIN segwatch.change c ON c.id = n.id
@@ -96,7 +96,7 @@ _PAST_DETECTIONS = text(
     """
     SELECT d.observation_id, d.target, d.geom, d.score, d.area_m2, d.evidence
     FROM unnest(CAST(:ids AS uuid[])) AS n(id)
-    JOIN segwatch.detection d ON d.observation_id = n.id AND ST_Intersects(d.geom, CAST(:ground AS geometry))
+    JOIN segwatch.detection d ON d.observation_id = n.id AND ST_Intersects(d.geom, CAST(:past_ground AS geometry))
     ORDER BY d.observation_id, d.ordinal
     """
 )
@@ -105,7 +105,7 @@ _PAST_CHANGES = text(
     SELECT c.observation_id, c.track_id, c.kind
     FROM unnest(CAST(:ids AS uuid[])) AS n(id)
     JOIN segwatch.change c ON c.observation_id = n.id
-    WHERE c.retracted_at IS NULL AND ST_Intersects(c.geom, CAST(:ground AS geometry))
+    WHERE c.retracted_at IS NULL AND c.track_id = ANY(CAST(:tracks AS uuid[]))
     ORDER BY c.observation_id, c.id
     """
 )
@@ -146,46 +146,48 @@ class FoldMemory:
     """Chips that those of the folded observations are compared with."""
 
 
-def load_memory(
-    conn: Connection,
-    series_id: UUID,
-    start: FoldStart,
-    footprints: Sequence[BaseGeometry],
-    ground: BaseGeometry,
-    cells: Collection[Cell],
-) -> FoldMemory:
+@dataclass(frozen=True, slots=True)
+class FoldPlace:
+    """Where the memory of a fold is looked for; all geometries in EPSG:4326."""
+
+    footprints: Sequence[BaseGeometry]
+    """Of the folded observations, as they were read."""
+    ground: BaseGeometry
+    """Their union, widened by all that they reach."""
+    past_ground: BaseGeometry
+    """Their union, widened by all earlier detections that they reach, as those were read."""
+    tracks: Collection[UUID]
+    """Tracks of the objects on ``ground``."""
+    cells: Collection[Cell]
+    """Cells of the folded observations' chips."""
+
+
+def load_memory(conn: Connection, series_id: UUID, start: FoldStart, place: FoldPlace) -> FoldMemory:
     """Load what the observations before a fold left for it.
 
     Parameters
     ----------
     conn
         Holds the lock of the series.
-    start
-        Where the fold starts.
-    footprints
-        Footprints of the folded observations as they were read, EPSG:4326.
-    ground
-        Union of the footprints, widened by the largest shift, EPSG:4326.
-    cells
-        Cells of the folded observations' chips.
+    start, place
+        Where the fold starts in its series, and where it lies on the ground.
     """
-    place = {
+    before = {
         "series_id": series_id,
         "acquired_at": start.acquired_at,
         "scene_id": start.scene_id,
         "folded": sorted(start.folded),
     }
-    near: dict[str, object] = {"ground": to_ewkb(ground)}
-    counts = conn.execute(_COUNTS, place).scalars()
-    open_changes = conn.execute(_OPEN, place | near)
+    counts = conn.execute(_COUNTS, before).scalars()
+    open_changes = conn.execute(_OPEN, {**before, "ground": to_ewkb(place.ground)})
     return FoldMemory(
         tuple(TargetCounts.from_json(one) for one in counts),
         tuple(_load_open(row) for row in open_changes),
-        _load_past(conn, place | {"footprints": [to_ewkb(one) for one in footprints]}, near),
+        _load_past(conn, before, place),
         load_references(
             conn,
             series_id,
-            cells,
+            place.cells,
             acquired_at=start.acquired_at,
             scene_id=start.scene_id,
             folded=start.folded,
@@ -216,22 +218,24 @@ def _load_open(row: Row[Any]) -> OpenChange:
         tuple(RegionView.from_json(view) for view in row.views),
         Evidence.from_json(row.evidence),
     )
-    return OpenChange(change, row.change_scene_id, judgement)
+    return OpenChange(change, row.change_scene_id, judgement, from_ewkb(row.geom))
 
 
 def _load_past(
-    conn: Connection, place: Mapping[str, object], near: Mapping[str, object]
+    conn: Connection, before: Mapping[str, object], place: FoldPlace
 ) -> tuple[PastObservation, ...]:
-    rows = conn.execute(_PAST, {**place, "most": MAX_PAST}).all()
-    near = {**near, "ids": [row.id for row in rows]}
+    footprints = [to_ewkb(one) for one in place.footprints]
+    rows = conn.execute(_PAST, {**before, "footprints": footprints, "most": MAX_PAST}).all()
+    ids = [row.id for row in rows]
     detections: dict[UUID, list[Detection]] = defaultdict(list)
     changes: dict[UUID, list[PastChange]] = defaultdict(list)
     if rows:
-        for one in conn.execute(_PAST_DETECTIONS, near):
+        near = to_ewkb(place.past_ground)
+        for one in conn.execute(_PAST_DETECTIONS, {"ids": ids, "past_ground": near}):
             evidence = None if one.evidence is None else SpectralEvidence.from_json(one.evidence)
             found = Detection(one.target, from_ewkb(one.geom), one.score, one.area_m2, evidence)
             detections[one.observation_id].append(found)
-        for one in conn.execute(_PAST_CHANGES, near):
+        for one in conn.execute(_PAST_CHANGES, {"ids": ids, "tracks": sorted(place.tracks)}):
             changes[one.observation_id].append(PastChange(one.track_id, ChangeKind(one.kind)))
     return tuple(
         PastObservation(

@@ -30,7 +30,7 @@ from segwatch.db import (
     verdicts,
 )
 from segwatch.db.codec import from_ewkb, load_track_state, load_watch, to_ewkb
-from segwatch.db.fold_memory import FoldMemory, FoldStart
+from segwatch.db.fold_memory import FoldMemory, FoldPlace, FoldStart
 from segwatch.db.raising import RuleMatch, SendTime
 from segwatch.db.timeline import Entry, Segment, build_entries, build_segments
 from segwatch.geo.types.tracking import (
@@ -44,6 +44,7 @@ from segwatch.geo.types.tracking import (
 from segwatch.geo.types.watch import AlertRule, Watch
 
 Around = Callable[[BaseGeometry, float], BaseGeometry]
+AroundPast = Callable[[BaseGeometry, Iterable[BaseGeometry], float], BaseGeometry]
 
 #: Rounding difference of two computations of one outline, degrees: some centimetres.
 _ROUNDING_DEG = 2e-7
@@ -226,7 +227,9 @@ class Past:
     """Changes that count as refuted before the fold, by id. If they no longer do, rules see them for the first time."""
 
 
-def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around) -> Past:
+def load_past(
+    conn: Connection, series_id: UUID, detections: Any, around: Around, around_past: AroundPast
+) -> Past:
     """Load what is needed to fold the waiting observations of a series in their order.
 
     Parameters
@@ -239,6 +242,8 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         Loads the detections of an observation.
     around
         Widens a footprint (EPSG:4326) by all that a fold with so many metres of tolerance may reach.
+    around_past
+        Widens it by all earlier detections that the fold may reach, given the objects around the footprint.
     """
     order = _scenes(conn.execute(_ORDER, {"series_id": series_id}).all())
     place = {row.id: position for position, scene in enumerate(order) for row in scene}
@@ -272,7 +277,8 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
     footprints = [one.observation.footprint for one in observations]
     cells = {chip.cell for some in pictures.values() for chip in some}
     tolerance_m = max((one.watch.tracking.tolerance_m for one in observations), default=0.0)
-    where = around(shapely.union_all(footprints), tolerance_m)
+    whole = shapely.union_all(footprints)
+    where = around(whole, tolerance_m)
     values = {
         "series_id": series_id,
         "since": since,
@@ -283,6 +289,7 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         rows[row.track_id].append(row)
     earlier = [[row for row in of_track if place[row.observation_id] < first] for of_track in rows.values()]
     before = tuple(load_track_state(some[-1]) for some in earlier if some and some[-1].merged_into is None)
+    past_ground = around_past(whole, [state.geometry for state in before], tolerance_m)
     return Past(
         observations,
         arriving,
@@ -291,7 +298,10 @@ def load_past(conn: Connection, series_id: UUID, detections: Any, around: Around
         {track_id: tuple(some) for track_id, some in rows.items()},
         ground.load_near(conn, series_id, where, without=folded),
         fold_memory.load_memory(
-            conn, series_id, FoldStart(since, scene_id, folded), footprints, where, cells
+            conn,
+            series_id,
+            FoldStart(since, scene_id, folded),
+            FoldPlace(footprints, where, past_ground, list(rows), cells),
         ),
         (newest, load_watch(conn.execute(_WATCH, {"id": newest}).scalar_one())),
         {

@@ -6,6 +6,7 @@ https://github.com/cloudevents/spec (structured mode) and https://www.standardwe
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,9 +57,16 @@ BELIEF_COLUMNS = ", ".join(
     f"{CALIBRATED_SQL} AS {name}" if name == "confidence_calibrated" else f"c.{name}" for name in BELIEF
 )
 BELIEF_SQL = f"(SELECT to_jsonb(b) FROM (SELECT {BELIEF_COLUMNS}) AS b)"  # noqa: S608 - parts of this file
+#: Whether ``segwatch.held_change c`` is neither refuted nor less sure than the rule of ``segwatch.alert a`` asked for.
+IS_SURE_SQL = (
+    "(c.status IS NULL OR c.status = 'confirmed' OR c.status = 'provisional' AND a.raised_as = 'provisional')"
+)
 #: Most receivers refuse bodies over 256 KiB, many queues behind them far smaller ones.
 _MAX_GEOMETRY_BYTES = 32_000
 _FIRST_TOLERANCE_DEGREES = 1e-5
+#: Simplifying takes time with the square of the vertices of a comb: geometries of more are snapped to a grid first, and
+#: the first grid has at most so many cells along the longer side. Of still more vertices, the bounding box is left.
+_MAX_SIMPLIFIED, _CELLS, _MAX_SNAPPED = 2_500, 2_048, 100_000
 #: Limits of a digest: alerts listed one by one, and their bytes.
 MAX_LISTED = 100
 _MAX_LIST_BYTES = 200_000
@@ -190,15 +198,36 @@ def _event(
 
 def to_bounded_geojson(ground: BaseGeometry) -> tuple[dict[str, Any], bool]:
     """Convert a geometry to GeoJSON, simplified until it is small enough to send; and whether it was simplified."""
-    shape, tolerance = ground, _FIRST_TOLERANCE_DEGREES
-    while len(shapely.to_geojson(shape)) > _MAX_GEOMETRY_BYTES:
-        if tolerance > 1:
-            shape = to_box(compute_bounds(ground))
-            break
-        shape = shapely.simplify(ground, tolerance)
+    document = shapely.to_geojson(ground)
+    if len(document) <= _MAX_GEOMETRY_BYTES:
+        return json.loads(document), False
+    shape = _simplify(ground)
+    return json.loads(shapely.to_geojson(to_box(compute_bounds(ground)) if shape.is_empty else shape)), True
+
+
+def _simplify(ground: BaseGeometry) -> BaseGeometry:
+    """Simplify a geometry until it is small enough to send; empty where that is not possible or takes too long."""
+    if shapely.get_num_coordinates(ground) > _MAX_SNAPPED:
+        return shapely.Polygon()
+    fine, tolerance = _snap(ground), _FIRST_TOLERANCE_DEGREES
+    while tolerance <= 1:
+        shape: BaseGeometry = shapely.simplify(fine, tolerance)
+        if len(shapely.to_geojson(shape)) <= _MAX_GEOMETRY_BYTES:
+            return shape
         tolerance *= 2
-    document: dict[str, Any] = json.loads(shapely.to_geojson(shape))
-    return document, shape is not ground
+    return shapely.Polygon()
+
+
+def _snap(ground: BaseGeometry) -> BaseGeometry:
+    """Snap a geometry of too many vertices to a grid on which it has few enough; narrower parts are left out."""
+    west, south, east, north = ground.bounds
+    # fractions of 180 degrees, so that nothing is snapped beyond the antimeridian or a pole
+    grid = 180 / 2 ** math.floor(math.log2(180 * _CELLS / max(east - west, north - south)))
+    shape = ground
+    while shapely.get_num_coordinates(shape) > _MAX_SIMPLIFIED:
+        shape = shapely.set_precision(ground, grid)
+        grid *= 2
+    return shape
 
 
 def _plain(value: Any) -> Any:

@@ -207,7 +207,8 @@ _RESET_CHANNELS = text(
 )
 
 
-#: Unmarked alerts that hold and are due to escalate; each escalates once.
+#: Unmarked alerts that are due to escalate, and whose change holds and is as sure as their rule asked for. Each
+#: escalates once; what was taken back waits, and escalates if it holds again.
 _DUE_TO_ESCALATE = text(
     f"""
     WITH due AS (
@@ -215,13 +216,13 @@ _DUE_TO_ESCALATE = text(
                (SELECT (d.payload -> 'data') || {messages.BELIEF_SQL} FROM segwatch.delivery d WHERE d.alert_id = a.id
                 ORDER BY d.sequence LIMIT 1) AS data
         FROM segwatch.alert a JOIN segwatch.held_change c ON c.id = a.change_id
-        WHERE a.escalate_at <= clock_timestamp() AND c.retracted_at IS NULL AND c.status IS DISTINCT FROM 'refuted'
+        WHERE a.escalate_at <= clock_timestamp() AND c.retracted_at IS NULL AND {messages.IS_SURE_SQL}
         ORDER BY a.escalate_at, a.id FOR UPDATE OF a SKIP LOCKED
     )
     UPDATE segwatch.alert a SET escalate_at = NULL FROM due
     WHERE a.id = due.id AND due.data IS NOT NULL
     RETURNING a.id, due.track_id, a.escalate_to, due.data, clock_timestamp() AS now
-    """  # noqa: S608 - a part of another file
+    """  # noqa: S608 - parts of another file
 )
 
 

@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Engine
 
 from segwatch.db import chips, fold_memory, ground, late_observations, series, tracks
 from segwatch.db.errors import describe_error
-from segwatch.db.fold_memory import FoldStart
+from segwatch.db.fold_memory import FoldPlace, FoldStart
 from segwatch.db.raising import RuleMatch
 from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.errors import FlowError
@@ -27,8 +26,8 @@ from segwatch.geo.tracking.alert_rules import (
     list_restored_changes,
     match_changes,
 )
-from segwatch.geo.tracking.ground import ObservedGround, widen_footprint
-from segwatch.geo.tracking.registration import MAX_SHIFT_TOLERANCES
+from segwatch.geo.tracking.ground import ObservedGround
+from segwatch.geo.tracking.reach import widen_to_past, widen_to_reach
 from segwatch.geo.tracking.series import FoldInput, fold_series, inherit_tracks
 from segwatch.geo.types.tracking import GroundPiece, TrackedObservation, TrackingStep, TrackState
 from segwatch.geo.types.watch import Watch
@@ -142,12 +141,20 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
         return True
     seeds = _Seeds.of(conn, series_id, ready.since) if ready.first and ready.since else _Seeds()
     observation = ready.observation
-    where = _widen(observation.footprint, ready.watch.tracking.tolerance_m)
+    tolerance_m = ready.watch.tracking.tolerance_m
+    where = widen_to_reach(observation.footprint, tolerance_m)
+    before = seeds.states or tracks.load_live(conn, series_id, where)
+    place = FoldPlace(
+        [observation.footprint],
+        where,
+        widen_to_past(observation.footprint, [state.geometry for state in before], tolerance_m),
+        [state.track_id for state in before],
+        [chip.cell for chip in observation.chips],
+    )
     start = FoldStart(observation.acquired_at, observation.scene_id)
-    cells = [chip.cell for chip in observation.chips]
-    memory = fold_memory.load_memory(conn, series_id, start, [observation.footprint], where, cells)
+    memory = fold_memory.load_memory(conn, series_id, start, place)
     (step,) = fold_series(
-        seeds.states or tracks.load_live(conn, series_id, where),
+        before,
         [_to_look(observation, ready.watch, ready.first)],
         series_id=series_id,
         origin=ready.origin,
@@ -196,7 +203,7 @@ def _publish_late(
     conn: Connection, series_id: UUID, late: tracks.LateObservations, total: TrackingCounts
 ) -> None:
     """Fold the series again from its earliest late observation on, and publish the difference."""
-    old = late_observations.load_past(conn, series_id, tracks.load_detections, _widen)
+    old = late_observations.load_past(conn, series_id, tracks.load_detections, widen_to_reach, widen_to_past)
     looks = [_to_look(one.observation, one.watch, one.first) for one in old.looks]
     first = bool(looks) and looks[0].first
     seeds = _Seeds.of(conn, series_id, late.since) if first and late.since else _Seeds()
@@ -234,11 +241,6 @@ def _publish_late(
         if step.observation_id in old.arriving:
             _count(total, step)
     _log.info("series %s: %d late observation(s), %d folded again", series_id, len(old.arriving), len(looks))
-
-
-def _widen(footprint: BaseGeometry, tolerance_m: float) -> BaseGeometry:
-    """Widen a footprint by all that its fold may reach: the largest shift, and the search area around what is moved."""
-    return widen_footprint(footprint, (MAX_SHIFT_TOLERANCES / 2 + 1) * tolerance_m)
 
 
 def _to_look(observation: TrackedObservation, watch: Watch, first: bool) -> FoldInput:

@@ -143,16 +143,20 @@ def compute_search_area(footprint: BaseGeometry, tolerance_m: float, new: NewGro
     """
     if new.never_observed.is_empty:
         return footprint
-    return shapely.union(footprint, _widen(new.never_observed, tolerance_m))
+    return shapely.union(footprint, widen_footprint(new.never_observed, 2 * tolerance_m))
 
 
-def widen_footprint(footprint: BaseGeometry, tolerance_m: float) -> BaseGeometry:
-    """Widen a footprint (EPSG:4326) by about twice the tolerance; an empty one stays empty."""
-    return footprint if footprint.is_empty else _widen(footprint, tolerance_m)
+def widen_footprint(footprint: BaseGeometry, distance_m: float) -> BaseGeometry:
+    """Widen a footprint (EPSG:4326) by about a distance; an empty one stays empty."""
+    if footprint.is_empty:
+        return footprint
+    return shapely.buffer(footprint, to_degrees(footprint, distance_m), quad_segs=2)
 
 
-def _widen(geometry: BaseGeometry, tolerance_m: float) -> BaseGeometry:
+def to_degrees(geometry: BaseGeometry, distance_m: float) -> float:
+    """Convert a distance to degrees of longitude where a geometry (EPSG:4326) has the shortest; 0 if it is empty."""
+    if geometry.is_empty:
+        return 0.0
     _, south, _, north = geometry.bounds
     latitude = min(max(abs(south), abs(north)), _MAX_LATITUDE)
-    degrees = 2 * tolerance_m / METRES_PER_DEGREE / np.cos(np.radians(latitude))
-    return shapely.buffer(geometry, float(degrees), quad_segs=2)
+    return float(distance_m / METRES_PER_DEGREE / np.cos(np.radians(latitude)))

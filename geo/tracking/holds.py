@@ -24,9 +24,10 @@ from segwatch.geo.tracking.regions import (
 from segwatch.geo.types.belief import Evidence
 from segwatch.geo.types.tracking import Change, ChangeKind, TrackState
 
-#: New objects nearer than this many tolerances may be one behind a cloud; ground that an object gained and that is
-#: nearer than this to another one may join both.
-_NEAR, _JOINING = 14.0, 1.0
+NEAR = 14.0
+"""New objects nearer than this many tolerances may be one behind a cloud."""
+#: Ground that an object gained and that is nearer than this many tolerances to another one may join both.
+_JOINING = 1.0
 MIN_GAP = 1.0
 """Clear empty ground between two objects that shows them apart, in tolerances; pixels do not resolve narrower gaps."""
 #: Likewise between an object that grew and its neighbour, which were apart before.
@@ -112,7 +113,7 @@ class Holds:
         least_m = MIN_GAP * self.transition.tolerance_m
         return tuple(
             one
-            for one in self._list_neighbours(change, own, _NEAR)
+            for one in self._list_neighbours(change, own, NEAR)
             if self.shown.measure_clear(shapely.shortest_line(own, one)) < least_m
         )
 

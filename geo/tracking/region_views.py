@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
@@ -10,6 +10,7 @@ from uuid import UUID
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.spectral.likelihood import log_likelihood_ratio
@@ -28,6 +29,9 @@ from segwatch.geo.types.tracking import ChangeKind, Detection, PastChange, PastO
 #: A visible share of a region from which it tells something, however narrow.
 _MOST = 0.5
 
+Covers = Callable[[Geometries], NDArray[np.bool_]]
+"""Which of N detections (EPSG:4326) count, (N,)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
@@ -38,6 +42,17 @@ class _Layer:
     spectral: tuple[float, ...]
     """Log-likelihood ratios of the spectral evidence."""
     tree: shapely.STRtree
+
+    def select(self, covered: NDArray[np.bool_]) -> _Layer:
+        """Return the layer with the detections of a mask, (N,), alone."""
+        if covered.all():
+            return self
+        geometries = self.geometries[covered]
+        scores, spectral = (
+            tuple(value for value, counts in zip(values, covered, strict=True) if counts)
+            for values in (self.scores, self.spectral)
+        )
+        return _Layer(geometries, scores, spectral, shapely.STRtree(geometries))
 
 
 class ShownGround:
@@ -77,10 +92,12 @@ class ShownGround:
         self._is_registered = is_registered
         self._detections = detections
         self._layers: dict[str, _Layer] = {}
+        self._whole: Self | None = None
+        self._covers: Covers | None = None
         shapely.prepare(footprint)
 
     @classmethod
-    def of_past(cls, past: PastObservation, light: Light | None) -> Self:
+    def of_past(cls, past: PastObservation) -> Self:
         """Move an earlier observation by its shift."""
         footprint, *found = move_all(
             [past.footprint, *(one.geometry for one in past.detections)], past.shift
@@ -89,20 +106,39 @@ class ShownGround:
             replace(one, geometry=geometry) for one, geometry in zip(past.detections, found, strict=True)
         ]
         is_registered = past.shift != UNCERTAIN
-        return cls(past.id, past.acquired_at, footprint, detections, past.changes, is_registered, light)
+        return cls(past.id, past.acquired_at, footprint, detections, past.changes, is_registered)
 
     @classmethod
     def of_observation(cls, one: TrackedObservation, shift: Shift, light: Light | None) -> Self:
         """Take an observation that has been moved by its shift already."""
         return cls(one.id, one.acquired_at, one.footprint, one.detections, (), shift != UNCERTAIN, light)
 
-    def become_past(self, changes: tuple[PastChange, ...], light: Light | None) -> Self:
+    def become_past(self, changes: tuple[PastChange, ...]) -> Self:
         """Return the observation as later ones see it, with what it raised; the indexed detections are shared."""
         past = type(self)(
-            self.id, self.acquired_at, self.footprint, self._detections, changes, self._is_registered, light
+            self.id, self.acquired_at, self.footprint, self._detections, changes, self._is_registered
         )
         past._layers = self._layers
         return past
+
+    def limit(self, covers: Covers, light: Light | None) -> Self:
+        """Return the observation as one later one is told of it: with the detections that count for that one alone.
+
+        What a later observation is told must not depend on how much of an earlier one is loaded or remembered.
+
+        Parameters
+        ----------
+        covers
+            Which detections count.
+        light
+            In which light this observation shows the ground, as far as it is known then.
+        """
+        limited = type(self)(
+            self.id, self.acquired_at, self.footprint, self._detections, (), self._is_registered, light
+        )
+        limited._kinds = self._kinds
+        limited._whole, limited._covers = self, covers
+        return limited
 
     def get_kinds(self, track_id: UUID) -> Set[ChangeKind]:
         """Return the kinds of change of a track that the observation raised."""
@@ -147,12 +183,10 @@ class ShownGround:
         shows them apart, too: if they were one object, the other would have been detected with it.
         """
         layer = self._get_layer(target)
-        near = layer.tree.query([first, second], predicate="intersects")
+        # sorted, as the order of what a tree finds depends on what else it holds
+        near = [np.sort(layer.tree.query(one, predicate="intersects")) for one in (first, second)]
         common = [
-            {
-                index: shapely.intersection(one, layer.geometries[index]).area
-                for index in near[1][near[0] == row].tolist()
-            }
+            {index: shapely.intersection(one, layer.geometries[index]).area for index in near[row].tolist()}
             for row, one in enumerate((first, second))
         ]
         sides = [
@@ -216,6 +250,10 @@ class ShownGround:
 
     def _get_layer(self, target: str) -> _Layer:
         if target not in self._layers:
+            if self._whole is not None and self._covers is not None:
+                layer = self._whole._get_layer(target)
+                self._layers[target] = layer.select(self._covers(layer.geometries))
+                return self._layers[target]
             chosen = [one for one in self._detections if one.target == target]
             geometries = to_array([one.geometry for one in chosen])
             tree = shapely.STRtree(geometries)

@@ -7,7 +7,7 @@ that any order of arrival gives the result of the order of acquisition.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -20,29 +20,27 @@ from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.belief_model import Rates
 from segwatch.geo.tracking.counting import Exposure, count_judgements, count_observation, update_beliefs
 from segwatch.geo.tracking.fold import fold_observation
-from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area, widen_footprint
+from segwatch.geo.tracking.ground import NewGround, ObservedGround, compute_search_area
 from segwatch.geo.tracking.holds import MIN_GAP
 from segwatch.geo.tracking.judge import DOUBTED, Judge, to_past_changes
 from segwatch.geo.tracking.light import measure_light
 from segwatch.geo.tracking.overlay import project_all, to_array
 from segwatch.geo.tracking.past import find_past
+from segwatch.geo.tracking.reach import PastReach, Reach
 from segwatch.geo.tracking.region_views import ShownGround
 from segwatch.geo.tracking.regions import Transition
 from segwatch.geo.tracking.registration import (
-    MAX_SHIFT_TOLERANCES,
     estimate_shift,
     is_within_reach,
     move_observation,
 )
 from segwatch.geo.tracking.registration_pixels import add_references, measure_shift
 from segwatch.geo.tracking.step_builder import Context, Loss
-from segwatch.geo.types.belief import Light, Shift, TargetCounts
+from segwatch.geo.types.belief import Shift, TargetCounts
 from segwatch.geo.types.chips import Cell, ReferenceChip
 from segwatch.geo.types.tracking import (
-    Change,
     ChangeKind,
     GroundPiece,
-    Judgement,
     OpenChange,
     PastObservation,
     TrackedObservation,
@@ -82,8 +80,9 @@ def fold_series(
     Parameters
     ----------
     before
-        States of the series' objects just before the first of the observations, disappeared ones included. If that is
-        the series' first observation: the tracks inherited from the series before (:func:`inherit_tracks`).
+        States of the series' objects just before the first of the observations, disappeared ones included, at least
+        those that meet a footprint widened by :func:`~segwatch.geo.tracking.reach.widen_to_reach`. If that is the
+        series' first observation: the tracks inherited from the series before (:func:`inherit_tracks`).
     inputs
         Observations in order of acquisition time, ties by scene id; from a late one to the newest.
     series_id
@@ -93,14 +92,16 @@ def fold_series(
     since
         When the series inherited tracks; None if it did not.
     observed_before
-        Ground observed before the first observation, at least where the footprints are.
+        Ground observed before the first observation, at least where the widened footprints are.
     counts_before
         The series' counts after the observation before the first one.
     open_before
-        Changes that were open after that observation, at least those whose region meets a footprint.
+        Changes that were open after that observation, at least those whose ground meets a widened footprint.
     past
         Observations before the first one, in order: at least the last
-        :data:`~segwatch.geo.types.belief.MAX_PAST` whose footprint intersects that of each input, both as read.
+        :data:`~segwatch.geo.types.belief.MAX_PAST` whose footprint intersects that of each input, both as read, with
+        the detections that :func:`~segwatch.geo.tracking.reach.widen_to_past` covers and the changes of the objects
+        in ``before``.
     references
         For the cells of the observations' chips: the chip of the first observation before, with its shift.
 
@@ -123,6 +124,20 @@ def fold_series(
     return [series.fold(item) for item in inputs]
 
 
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What an observation is folded over: what its series holds within its reach."""
+
+    near: dict[UUID, TrackState]
+    """States before the observation, without merged tracks."""
+    open_changes: list[OpenChange]
+    """In a stable order."""
+    past: list[PastObservation]
+    """Earlier observations that meet its footprint, oldest first."""
+    show: Callable[[], list[ShownGround]]
+    """Returns these as they count for the observation."""
+
+
 @dataclass(slots=True)
 class _Series:
     """A series after the observations folded so far."""
@@ -143,14 +158,15 @@ class _Series:
 
     def fold(self, item: FoldInput) -> TrackingStep:
         """Fold the next observation and judge its step."""
-        near, shift, doubt_m, new = self._register(item)
-        past = find_past(self.past, item.observation.footprint)
+        tolerance_m = item.settings.tolerance_m
+        reach = Reach.of(item.observation.footprint, tolerance_m)
+        near = self._select_near(reach)
+        shift, doubt_m, new = self._register(near, item)
         observation = move_observation(item.observation, shift)
         if new is None or not shift.is_zero:
             new = self.observed.find_new(observation.footprint)
-        tolerance_m = item.settings.tolerance_m
-        where = compute_search_area(observation.footprint, tolerance_m + doubt_m, new)
-        live = _select_within(near, where)
+        live = _select_within(near, compute_search_area(observation.footprint, tolerance_m + doubt_m, new))
+        around = self._look_around(reach, near, live)
         step = fold_observation(
             live,
             observation,
@@ -160,10 +176,10 @@ class _Series:
             new=new,
             since=self.since,
             min_polygon_m2=item.min_polygon_m2,
-            context=self._tell(near, past, item),
+            context=_tell(around, tolerance_m),
         )
         self.observed.add(GroundPiece(observation.id, step.new_ground))
-        step = self._judge(replace(step, shift=shift), observation, near, past, item)
+        step = self._judge(replace(step, shift=shift), observation, around, item)
         if item.first:
             step = _add_unaffected(step, self.known.values())
         self.known.update((state.track_id, state) for state in step.states)
@@ -180,13 +196,20 @@ class _Series:
         self.references = add_references(self.references, observation.chips, shift)
         return step
 
-    def _register(self, item: FoldInput) -> tuple[dict[UUID, TrackState], Shift, float, NewGround | None]:
-        """Select the states near an observation, and measure its shift on pixels, else on outlines.
+    def _select_near(self, reach: Reach) -> dict[UUID, TrackState]:
+        """Select the unmerged states within reach, in a stable order."""
+        present = [self.known[track_id] for track_id in sorted(self.known)]
+        present = [state for state in present if state.merged_into is None]
+        covered = reach.covers(to_array([state.geometry for state in present]))
+        return {state.track_id: state for state, is_near in zip(present, covered, strict=True) if is_near}
+
+    def _register(
+        self, near: Mapping[UUID, TrackState], item: FoldInput
+    ) -> tuple[Shift, float, NewGround | None]:
+        """Measure the shift of an observation on pixels, else on the outlines of the states near it.
 
         Returns
         -------
-        near : dict
-            Track id -> state.
         shift : Shift
             Zero without a source where neither is certain.
         doubt_m : float
@@ -194,47 +217,42 @@ class _Series:
         new : NewGround or None
             What of the footprint as read was not observed before; None where the outlines were not needed.
         """
-        tolerance_m, footprint = item.settings.tolerance_m, item.observation.footprint
-        # a box costs less than a widened footprint, and the fold selects again
-        area = widen_footprint(shapely.envelope(footprint), MAX_SHIFT_TOLERANCES / 2 * tolerance_m)
-        near = {state.track_id: state for state in _select_within(self.known, area)}
+        tolerance_m = item.settings.tolerance_m
         measured = measure_shift(item.observation.chips, self.references)
         if measured.shift is not None and is_within_reach(measured.shift, tolerance_m):
-            return near, measured.shift, 0.0, None
-        new = self.observed.find_new(footprint)
+            return measured.shift, 0.0, None
+        new = self.observed.find_new(item.observation.footprint)
         crs = make_local_equal_area(self.origin)
         states = list(near.values())
         shift = estimate_shift(item.observation, states, new.new_to_series, crs, tolerance_m)
-        return near, shift, measured.uncertainty_m if shift.source == "none" else 0.0, new
+        return shift, measured.uncertainty_m if shift.source == "none" else 0.0, new
 
-    def _tell(self, near: dict[UUID, TrackState], past: list[PastObservation], item: FoldInput) -> Context:
-        """Tell the fold what earlier observations show."""
-        least_m = MIN_GAP * item.settings.tolerance_m
+    def _look_around(self, reach: Reach, near: dict[UUID, TrackState], live: Sequence[TrackState]) -> _Around:
+        every = [self.open_changes[key] for key in sorted(self.open_changes)]
+        covered = reach.covers(to_array([one.ground for one in every]))
+        past = find_past(self.past, reach.footprint)
+        past_reach = PastReach(reach, shapely.STRtree(to_array([state.geometry for state in live])))
 
-        def were_apart(first: BaseGeometry, second: BaseGeometry, target: str) -> bool:
-            return any(self._show(one).shows_apart(first, second, target, least_m) for one in past)
+        @cache
+        def show() -> list[ShownGround]:
+            # every target's counts hold the same light
+            lights = dict(next((one.lights for one in self.counts.values()), ()))
+            return [self._show(one).limit(past_reach.covers, lights.get(one.id)) for one in past]
 
-        losses = tuple(
-            Loss(near[one.change.track_id], one.judgement.evidence.region, one.change.valid_at)
-            for _, one in sorted(self.open_changes.items())
-            if one.change.kind is ChangeKind.SHRANK
-            and one.judgement.evidence is not None
-            and one.change.track_id in near
-            and near[one.change.track_id].alive
+        return _Around(
+            near, [one for one, is_near in zip(every, covered, strict=True) if is_near], past, show
         )
-        return Context(were_apart, losses)
 
     def _judge(
         self,
         step: TrackingStep,
         observation: TrackedObservation,
-        before: dict[UUID, TrackState],
-        past: list[PastObservation],
+        around: _Around,
         item: FoldInput,
     ) -> TrackingStep:
         """Update the beliefs of objects and changes, and the counts."""
-        at, tolerance_m = observation.acquired_at, item.settings.tolerance_m
-        gap_days = (at - past[-1].acquired_at).total_seconds() / 86_400 if past else 0.0
+        at, tolerance_m, before = observation.acquired_at, item.settings.tolerance_m, around.near
+        gap_days = (at - around.past[-1].acquired_at).total_seconds() / 86_400 if around.past else 0.0
 
         @cache
         def rates(target: str) -> Rates:
@@ -242,21 +260,23 @@ class _Series:
 
         step = update_beliefs(step, before, at, gap_days, rates)
         after = before | {state.track_id: state for state in step.states}
-        lost, gained = (self._map_open(kind) for kind in (ChangeKind.SHRANK, ChangeKind.GREW))
+        lost, gained = (
+            _map_regions(around.open_changes, kind) for kind in (ChangeKind.SHRANK, ChangeKind.GREW)
+        )
         transition = Transition(step, before, after, at, observation.footprint, tolerance_m, lost, gained)
         changes = [one for one in step.changes if not one.baseline]
-        near_open = self._find_open(observation.footprint)
+        shown_open = _find_shown(around.open_changes, observation.footprint)
         light = measure_light(observation.chips, self.references)
         shown = self.folded[observation.id] = ShownGround.of_observation(observation, step.shift, light)
         judge = Judge(
             transition,
             shown,
-            [self._show(one) for one in past] if changes else [],
+            around.show() if changes else [],
             rates,
             min_polygon_m2=item.min_polygon_m2,
             doubted=frozenset(
                 (one.change.track_id, one.change.kind)
-                for one in near_open
+                for one in shown_open
                 if one.judgement.belief.confidence < DOUBTED
             ),
         )
@@ -264,7 +284,7 @@ class _Series:
         explained = judge.find_explained(new)
         again = [
             (one, judgement)
-            for one in near_open
+            for one in shown_open
             if (judgement := judge.judge_open(one, explained)) is not None
         ]
         crs = make_local_equal_area(self.origin)
@@ -272,49 +292,64 @@ class _Series:
         exposure = Exposure(footprint, fresh, gap_days, light, item.min_polygon_m2)
         counts = count_observation(self.counts, transition, observation, exposure, crs)
         self.counts = count_judgements(counts, new, again)
-        for change, judgement in [*((one.change, judgement) for one, judgement in again), *new]:
-            self._record(change, judgement)
+        for one, judgement in again:
+            self._record(replace(one, judgement=judgement))
+        for change, judgement in new:
+            if judgement.is_open:
+                outline = after[change.track_id].geometry
+                ground = change.ground(outline) or outline
+                self._record(OpenChange(change, judgement.change_scene_id, judgement, ground))
         judgements = sorted(
             (judgement for _, judgement in [*new, *again]),
             key=lambda one: (one.change_scene_id, one.track_id, one.kind),
         )
         return replace(step, judgements=tuple(judgements), counts=tuple(self.counts.values()))
 
-    def _record(self, change: Change, judgement: Judgement) -> None:
-        one = OpenChange(change, judgement.change_scene_id, judgement)
-        if judgement.is_open:
+    def _record(self, one: OpenChange) -> None:
+        if one.judgement.is_open:
             self.open_changes[_identify(one)] = one
         else:
             self.open_changes.pop(_identify(one), None)
 
-    def _map_open(self, kind: ChangeKind) -> dict[UUID, BaseGeometry]:
-        """Return the region of an open change of a kind by track; of several, the last in their stable order."""
-        return {
-            one.change.track_id: one.judgement.evidence.region
-            for _, one in sorted(self.open_changes.items())
-            if one.change.kind is kind and one.judgement.evidence is not None
-        }
-
     def _show(self, one: PastObservation) -> ShownGround:
         if one.id not in self.shown:
-            light = self._list_lights().get(one.id)
             folded = self.folded.pop(one.id, None)
-            self.shown[one.id] = (
-                folded.become_past(one.changes, light) if folded else ShownGround.of_past(one, light)
-            )
+            self.shown[one.id] = folded.become_past(one.changes) if folded else ShownGround.of_past(one)
         return self.shown[one.id]
 
-    def _list_lights(self) -> dict[UUID, Light]:
-        """Return the light of earlier observations, by id; every target's counts hold the same."""
-        return dict(next((one.lights for one in self.counts.values()), ()))
 
-    def _find_open(self, footprint: BaseGeometry) -> list[OpenChange]:
-        """Find the open changes whose region the footprint meets, in a stable order."""
-        every = [self.open_changes[key] for key in sorted(self.open_changes)]
-        evidence = [one.judgement.evidence for one in every]
-        regions = to_array([one.region if one else None for one in evidence])
-        meets = shapely.intersects(footprint, regions)
-        return [one for one, is_near in zip(every, meets, strict=True) if is_near]
+def _tell(around: _Around, tolerance_m: float) -> Context:
+    """Tell the fold what earlier observations show."""
+    least_m, near = MIN_GAP * tolerance_m, around.near
+
+    def were_apart(first: BaseGeometry, second: BaseGeometry, target: str) -> bool:
+        return any(one.shows_apart(first, second, target, least_m) for one in around.show())
+
+    losses = tuple(
+        Loss(near[one.change.track_id], one.judgement.evidence.region, one.change.valid_at)
+        for one in around.open_changes
+        if one.change.kind is ChangeKind.SHRANK
+        and one.judgement.evidence is not None
+        and one.change.track_id in near
+        and near[one.change.track_id].alive
+    )
+    return Context(were_apart, losses)
+
+
+def _map_regions(open_changes: Iterable[OpenChange], kind: ChangeKind) -> dict[UUID, BaseGeometry]:
+    """Return the region of an open change of a kind by track; of several, the last."""
+    return {
+        one.change.track_id: one.judgement.evidence.region
+        for one in open_changes
+        if one.change.kind is kind and one.judgement.evidence is not None
+    }
+
+
+def _find_shown(open_changes: Sequence[OpenChange], footprint: BaseGeometry) -> list[OpenChange]:
+    """Find the open changes whose region a footprint meets."""
+    evidence = [one.judgement.evidence for one in open_changes]
+    meets = shapely.intersects(footprint, to_array([one.region if one else None for one in evidence]))
+    return [one for one, is_shown in zip(open_changes, meets, strict=True) if is_shown]
 
 
 def _identify(one: OpenChange) -> tuple[UUID, UUID, ChangeKind]:

@@ -208,6 +208,8 @@ class OpenChange:
     """Scene that raised it."""
     judgement: Judgement
     """The newest one, still open."""
+    ground: BaseGeometry
+    """What it gained and lost, else the whole object, EPSG:4326; observations that are far from it do not judge it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ class PastObservation:
     footprint: BaseGeometry
     """Observed footprint as it was read, EPSG:4326."""
     detections: tuple[Detection, ...]
-    """As they were read; only those near the ground that is folded are needed."""
+    """As they were read; only those within reach of what is folded are needed."""
     shift: Shift = field(default_factory=Shift)
     """By which footprint and detections are moved."""
     changes: tuple[PastChange, ...] = ()

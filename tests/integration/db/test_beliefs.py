@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 import segwatch
 from segwatch.db import fold_memory, second_opinion
-from segwatch.db.fold_memory import FoldStart
+from segwatch.db.fold_memory import FoldPlace, FoldStart
 from segwatch.db.second_opinion import Neighbourhood
 from segwatch.geo.types.belief import MAX_PAST
 from tests.invariants.conftest import EVERYTHING, Ledger, SceneContent, cells, day
@@ -142,8 +142,10 @@ def test_past_observations_are_the_last_that_meet_the_footprint(
         first["acquired_at"], first["scene_id"], frozenset(row["id"] for row in rows[10:] if late)
     )
     with engine.connect() as conn:
-        found = fold_memory.load_memory(conn, rows[0]["series_id"], start, [east], east, [])
-        both = fold_memory.load_memory(conn, rows[0]["series_id"], start, [east, west], EVERYTHING, [])
+        place = FoldPlace([east], east, east, [], [])
+        found = fold_memory.load_memory(conn, rows[0]["series_id"], start, place)
+        place = FoldPlace([east, west], EVERYTHING, EVERYTHING, [], [])
+        both = fold_memory.load_memory(conn, rows[0]["series_id"], start, place)
     assert [one.acquired_at for one in found.past] == [
         day(number) for number in range(1, 10 if late else 12, 2)
     ]

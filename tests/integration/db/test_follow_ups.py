@@ -108,7 +108,7 @@ class Story:
         change = step.changes[0] if step.changes else self.last.change  # type: ignore[union-attr]
         if step.judgements:
             (judgement,) = step.judgements
-            self.last = OpenChange(change, judgement.change_scene_id, judgement)
+            self.last = OpenChange(change, judgement.change_scene_id, judgement, LAKE)
 
     def judge_late(self, status: BeliefStatus, confidence: float) -> None:
         """Let a late scene change what the newest observation says of the change."""
@@ -366,6 +366,23 @@ def test_the_alert_of_a_refuted_change_is_resolved_and_wakes_nobody(story: Story
         assert outbox.escalate(conn) == 1
     (boss,) = story.rows("SELECT payload FROM segwatch.delivery WHERE channel = 'https://boss.example/'")
     assert boss["payload"]["data"]["status"] == "confirmed", "what is believed now"
+
+
+def test_an_alert_whose_change_is_no_longer_confirmed_waits_to_escalate(story: Story) -> None:
+    def escalate() -> int:
+        with story.world.engine.begin() as conn:
+            return outbox.escalate(conn)
+
+    story.rule("confirmed", 0.8)
+    story.observe(CONFIRMED, 0.9)
+    with story.world.engine.begin() as conn:
+        conn.execute(
+            text("UPDATE segwatch.alert SET escalate_at = now(), escalate_to = '{https://boss.example/}'")
+        )
+    story.judge_late(PROVISIONAL, 0.3)
+    assert escalate() == 0
+    story.judge_late(CONFIRMED, 0.9)
+    assert [escalate(), escalate()] == [1, 0]
 
 
 def test_nothing_follows_alerts_that_were_raised_before_segwatch_judged(story: Story) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from segwatch.db import late_observations, observations, scenes, tracks
-from segwatch.geo.tracking.ground import widen_footprint
+from segwatch.geo.tracking.reach import widen_to_past, widen_to_reach
 from tests.invariants.conftest import Ledger, SceneContent, cells, scene
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
@@ -94,14 +94,18 @@ def test_a_late_scene_loads_only_the_tracks_that_it_may_change(ledgers: Any) -> 
     ledger.answer(world, [1])
     with ledger.engine.begin() as conn:
         (series_id,) = tracks.list_ready_series(conn)
-        old = late_observations.load_past(conn, series_id, tracks.load_detections, widen_footprint)
+        old = late_observations.load_past(
+            conn, series_id, tracks.load_detections, widen_to_reach, widen_to_past
+        )
     named = {row["track_id"] for row in ledger.rows("SELECT track_id FROM segwatch.track_state")}
     assert len(named) == 2
     assert set(old.rows) == named, "the fold goes over a look in the east, too"
     ledger.track()
     ledger.answer(world, [3], version=1)
     with ledger.engine.begin() as conn:
-        old = late_observations.load_past(conn, series_id, tracks.load_detections, widen_footprint)
+        old = late_observations.load_past(
+            conn, series_id, tracks.load_detections, widen_to_reach, widen_to_past
+        )
     (seen,) = ledger.rows(
         "SELECT track_id FROM watch.objects_now WHERE ST_Intersects(geom, ST_GeomFromText(:west, 4326))",
         west=west.wkt,

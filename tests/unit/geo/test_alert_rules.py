@@ -82,7 +82,7 @@ def test_later_observations_judge_earlier_changes_again() -> None:
 
 
 def test_changes_that_were_open_before_lie_where_they_did() -> None:
-    before = [OpenChange(one, SCENES[0], judge(one, PROVISIONAL, 0.5)) for one in (GREW, MOVED)]
+    before = [OpenChange(one, SCENES[0], judge(one, PROVISIONAL, 0.5), LAKE) for one in (GREW, MOVED)]
     (listed,) = list_judged_changes([step(1, (), judge(MOVED, CONFIRMED, 0.9))], before)
     (moved,) = listed
     assert (moved.change, moved.ground) == (MOVED, LAKE), "without gained and lost ground, the judged region"

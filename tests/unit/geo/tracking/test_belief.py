@@ -1,4 +1,4 @@
-"""Beliefs of objects and changes: exact under folding again, local, and right about what observations tell."""
+"""Beliefs of objects and changes: local, and right about what observations tell."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
 from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box
 
 from segwatch.benchmarks import tracking_belief
-from segwatch.benchmarks.tracking_worlds import ORIGIN, PERFECT, SERIES, Noise, look, make
+from segwatch.benchmarks.tracking_worlds import ORIGIN, PERFECT, Noise
 from segwatch.geo.crs import make_local_equal_area
 from segwatch.geo.tracking.belief_model import Chain, Rates, judge_existence, smooth_turn
-from segwatch.geo.tracking.judge import to_past_changes
 from segwatch.geo.tracking.registration import UNCERTAIN, estimate_shift, move_all, move_observation
-from segwatch.geo.tracking.series import FoldInput, fold_series
 from segwatch.geo.types.belief import (
     MAX_PAST,
     MAX_VIEWS,
@@ -31,17 +27,11 @@ from segwatch.geo.types.belief import (
 )
 from segwatch.geo.types.tracking import (
     ChangeKind,
-    GroundPiece,
-    OpenChange,
-    PastObservation,
-    TrackingStep,
-    TrackState,
 )
 from tests.support.tracked_fields import (
     FIELD,
     LAKE,
     POND,
-    SETTINGS,
     START,
     beliefs,
     fold,
@@ -176,55 +166,6 @@ def test_outlines_that_do_not_agree_tell_nothing_about_shapes() -> None:
     shift = estimate_shift(observe(1, *odd), steps[0].states, Polygon(), crs, 10.0)
     assert shift == UNCERTAIN
     assert estimate_shift(observe(1, *odd[:2]), steps[0].states, Polygon(), crs, 10.0) == Shift()
-
-
-@settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
-@given(st.integers(0, 2**31), st.integers(1, 11), st.floats(0, 0.7))
-def test_folding_again_from_any_scene_gives_the_same(seed: int, start: int, cloud: float) -> None:
-    """What a late scene makes fold again is what folding everything in order gives, beliefs included."""
-    world = make(seed, scenes=12, rows=2, columns=3)
-    views = look(world, replace(Noise(missed=0.2, false=0.3), cloud=cloud), seed)
-    inputs = [FoldInput(view.observation, SETTINGS, first=not number) for number, view in enumerate(views)]
-    steps = fold_series([], inputs, series_id=SERIES, origin=ORIGIN)
-    states = {state.track_id: state for step in steps[:start] for state in step.states}
-    assert _fold_from(start, inputs, steps, list(states.values())) == steps[start:]
-
-
-def _fold_from(
-    start: int, inputs: list[FoldInput], steps: list[TrackingStep], states: list[TrackState]
-) -> list[TrackingStep]:
-    changes = {(step.scene_id, one.track_id, one.kind): one for step in steps[:start] for one in step.changes}
-    newest = {
-        (one.change_scene_id, one.track_id, one.kind): one
-        for step in steps[:start]
-        for one in step.judgements
-    }
-    return fold_series(
-        states,
-        inputs[start:],
-        series_id=SERIES,
-        origin=ORIGIN,
-        observed_before=[GroundPiece(step.observation_id, step.new_ground) for step in steps[:start]],
-        counts_before=[TargetCounts.from_json(one.to_json()) for one in steps[start - 1].counts],
-        open_before=[
-            OpenChange(
-                changes[key], key[0], replace(one, evidence=Evidence.from_json(one.evidence.to_json()))
-            )
-            for key, one in newest.items()
-            if one.evidence is not None
-        ],
-        past=[
-            PastObservation(
-                item.observation.id,
-                item.observation.acquired_at,
-                item.observation.footprint,
-                item.observation.detections,
-                step.shift,
-                to_past_changes(step.changes),
-            )
-            for item, step in zip(inputs[:start], steps[:start], strict=True)
-        ],
-    )
 
 
 def test_evidence_stays_bounded() -> None:
