@@ -7,6 +7,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { gzipSync } from "node:zlib";
 import GeoJSONVT from "geojson-vt";
+import { geoEquirectangular } from "d3-geo";
+import { geoProject } from "d3-geo-projection";
 import { zxyToTileId } from "pmtiles";
 import { feature, mesh } from "topojson-client";
 
@@ -44,16 +46,27 @@ function measureRing(ring) {
 const point = (coordinates, properties) => ({ type: "Feature", properties, geometry: { type: "Point", coordinates } });
 const collect = (features) => ({ type: "FeatureCollection", features });
 
+// x is the longitude, and y the latitude with the other sign
+const ON_THE_SPHERE = geoEquirectangular().scale(180 / Math.PI).translate([0, 0]).precision(0);
+
+/** Cut shapes at 180 degrees: world-atlas has them whole, on the sphere, and its rings run across that line. */
+function cut(shapes) {
+  const made = geoProject(shapes, ON_THE_SPHERE);
+  const flip = (part) => (typeof part[0] === "number" ? part.splice(0, 2, part[0], -part[1]) : part.forEach(flip));
+  (made.features ?? [made]).forEach((one) => flip((one.geometry ?? one).coordinates));
+  return made;
+}
+
 function indexLayers() {
   const [land, countries] = [atlas("land-10m"), atlas("countries-10m")];
-  const borders = mesh(countries, countries.objects.countries, (a, b) => a !== b);
+  const borders = cut(mesh(countries, countries.objects.countries, (a, b) => a !== b));
   const names = feature(countries, countries.objects.countries).features.filter((one) => one.geometry).map(nameCountry);
   const places = JSON.parse(readFileSync(here("places.json"), "utf8"));
   const options = { maxZoom: MAX_ZOOM, indexMaxZoom: MAX_ZOOM, indexMaxPoints: 0, tolerance: 4, buffer: 64 };
   const towns = (zoom) => collect([...names, ...places.filter((one) => one[3] >= MIN_POPULATION[zoom])
     .map(([name, lon, lat, population]) => point([lon, lat], { name, kind: "town", size: population }))]);
   return {
-    land: new GeoJSONVT(feature(land, land.objects.land), options),
+    land: new GeoJSONVT(cut(feature(land, land.objects.land)), options),
     borders: new GeoJSONVT({ type: "Feature", properties: {}, geometry: borders }, options),
     places: MIN_POPULATION.map((_, zoom) => new GeoJSONVT(towns(zoom), { ...options, tolerance: 0, buffer: 0 })),
   };

@@ -20,7 +20,8 @@ export function MapView({ theme }: { theme: Theme }) {
 
   useEffect(() => {
     if (!front.current || !back.current) return;
-    stage.current = openStage(front.current, back.current, theme);
+    // until the watch of the address is in view, moves are those of a page that takes shape
+    stage.current = openStage(front.current, back.current, theme, () => fitted.current !== "" && fitted.current === store.state.address.watch);
   }, []);
 
   useEffect(() => {
@@ -53,7 +54,7 @@ export function MapView({ theme }: { theme: Theme }) {
   );
 }
 
-function openStage(front: HTMLElement, back: HTMLElement, theme: Theme): Stage {
+function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady: () => boolean): Stage {
   const stage = new Stage(front, back, theme);
   setStage(stage);
   const { map } = stage.main;
@@ -69,7 +70,7 @@ function openStage(front: HTMLElement, back: HTMLElement, theme: Theme): Stage {
     if (store.state.asking === "nothing") return;
     map.getCanvas().style.cursor = store.state.asking === "why" ? "help" : stage.main.findObject(event.point) ? "pointer" : "";
   });
-  map.on("moveend", () => store.go({ view: stage.view() }));
+  map.on("moveend", () => { if (isReady()) store.go({ view: stage.view() }); });
   map.on("dataloading", () => markBusy(true));
   map.on("idle", () => {
     store.set({ inView: stage.main.listObjects(), inViewAt: stage.main.drawnAt(), counts: stage.main.countObjects() });
