@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { gzipSync } from "node:zlib";
 import GeoJSONVT from "geojson-vt";
-import { geoEquirectangular } from "d3-geo";
+import { geoArea, geoEquirectangular } from "d3-geo";
 import { geoProject } from "d3-geo-projection";
 import { zxyToTileId } from "pmtiles";
 import { feature, mesh } from "topojson-client";
@@ -51,10 +51,16 @@ const ON_THE_SPHERE = geoEquirectangular().scale(180 / Math.PI).translate([0, 0]
 
 /** Cut shapes at 180 degrees: world-atlas has them whole, on the sphere, and its rings run across that line. */
 function cut(shapes) {
+  (shapes.features ?? []).forEach(({ geometry }) => geometry.coordinates.forEach(turn));
   const made = geoProject(shapes, ON_THE_SPHERE);
   const flip = (part) => (typeof part[0] === "number" ? part.splice(0, 2, part[0], -part[1]) : part.forEach(flip));
   (made.features ?? [made]).forEach((one) => flip((one.geometry ?? one).coordinates));
   return made;
+}
+
+/** Turn the rings of a polygon that would otherwise hold all of the earth but itself. */
+function turn(coordinates) {
+  if (geoArea({ type: "Polygon", coordinates }) > 2 * Math.PI) coordinates.forEach((ring) => ring.reverse());
 }
 
 function indexLayers() {
