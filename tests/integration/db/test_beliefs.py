@@ -156,10 +156,10 @@ def test_past_observations_are_the_last_that_meet_the_footprint(
     # the evidence of a change is compared with the same ones, and however few are asked for, all meet the ground
     for limit in (3, MAX_PAST):
         near = Neighbourhood(rows[0]["series_id"], east, start.folded)
-        place = (start.acquired_at, start.scene_id)
+        before = (start.acquired_at, start.scene_id)
         with engine.connect() as conn:
-            earlier = second_opinion.list_earlier(conn, near, place, limit)
-            later = second_opinion.list_since(conn, near, day(0), place, limit)
+            earlier = second_opinion.list_earlier(conn, near, before, limit)
+            later = second_opinion.list_since(conn, near, day(0), before, limit)
         assert [one.id for one in earlier] == [one.id for one in found.past][::-1][:limit]
         assert [one.id for one in later] == [one.id for one in found.past][:limit]
 
