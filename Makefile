@@ -44,7 +44,7 @@ lint: setup
 # the map: types, tests and the built files, which are committed, so that nobody needs Node to install segwatch
 .PHONY: page
 page:
-	cd flows/web/page && npm ci --no-audit --no-fund && npm test && npm run build
+	cd flows/web/page && npm install --no-save --no-audit --no-fund && npm test && npm run build
 
 fmt: setup
 	$(BIN)/ruff check --fix .

@@ -7,7 +7,8 @@ if ! command -v npm >/dev/null; then
   echo "map: not checked, because npm was not found; install Node 20 or newer to check flows/web/page"
   exit 0
 fi
-[ -d node_modules ] || npm ci --no-audit --no-fund --silent
+# not `npm ci`, which refuses a lock file without optional packages of other systems that a registry does not have
+[ -d node_modules ] || npm install --no-save --no-audit --no-fund --silent
 npm run --silent check
 built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT

@@ -156,7 +156,7 @@ def test_a_failing_server_is_shown_and_asked_again(mapped: str) -> None:
 def test_no_serious_finding_of_accessibility(mapped: str, look: str) -> None:
     axe = Path(__file__).parents[2] / "flows/web/page/node_modules/axe-core/axe.min.js"
     if not axe.exists():
-        pytest.skip("axe-core is not installed: npm ci in flows/web/page")
+        pytest.skip("axe-core is not installed: npm install in flows/web/page")
     with opened(mapped) as page:
         if look == "phone":
             page.set_viewport_size({"width": 390, "height": 844})
