@@ -18,6 +18,8 @@ MIN_JUDGED = 30
 """Fewest judgements, true and false ones among them, that a calibration is fitted to."""
 BINS = 10
 _FOLDS = 10
+_DIGITS = 9
+"""Confidences that agree in so many digits are one: the slope between two knots stays finite."""
 
 _Floats = NDArray[np.float64]
 
@@ -43,7 +45,7 @@ def fit_calibration(judged: Sequence[Judged]) -> Calibration | None:
 
 def apply_calibration(calibration: Calibration, confidence: float) -> float:
     """Calibrate a raw confidence."""
-    return float(np.interp(confidence, calibration.raw, calibration.calibrated))
+    return float(_interpolate(np.array(confidence), np.array(calibration.raw), np.array(calibration.calibrated)))
 
 
 def measure_reliability(confidence: _Floats, true: _Floats, weight: _Floats) -> tuple[ReliabilityBin, ...]:
@@ -77,7 +79,7 @@ def _to_arrays(judged: Sequence[Judged]) -> tuple[_Floats, _Floats, _Floats]:
 
 def _fit(confidence: _Floats, true: _Floats, weight: _Floats) -> tuple[_Floats, _Floats]:
     """Return the knots of the calibration: mean raw confidence of each step, ascending, and its value."""
-    values, at = np.unique(confidence, return_inverse=True)
+    values, at = np.unique(np.round(confidence, _DIGITS), return_inverse=True)
     weights = np.bincount(at, weight)
     means = np.bincount(at, weight * true) / weights
     found = isotonic_regression(means, weights=weights)
@@ -92,5 +94,10 @@ def _cross_validate(confidence: _Floats, true: _Floats, weight: _Floats) -> _Flo
     fold = np.arange(len(confidence)) % _FOLDS
     for one in range(_FOLDS):
         rest = fold != one
-        made[~rest] = np.interp(confidence[~rest], *_fit(confidence[rest], true[rest], weight[rest]))
+        made[~rest] = _interpolate(confidence[~rest], *_fit(confidence[rest], true[rest], weight[rest]))
     return made
+
+
+def _interpolate(confidence: _Floats, raw: _Floats, calibrated: _Floats) -> _Floats:
+    """Interpolate between the knots of a calibration; rounding does not carry the result out of 0 to 1."""
+    return np.clip(np.interp(confidence, raw, calibrated), 0.0, 1.0)

@@ -47,6 +47,16 @@ def test_weights_count_as_repetitions() -> None:
     assert weighted.error_before == pytest.approx(plain.error_before)
 
 
+@pytest.mark.parametrize("second", [5e-324, 1e-310, 1e-12, 1e-6])
+def test_confidences_next_to_each_other_calibrate_to_a_number(second: float) -> None:
+    rows = [(0.0, False)] * (MIN_JUDGED - 2) + [(second, True)] * 2
+    found = fit_calibration([Judged(confidence, true) for confidence, true in rows])
+    assert found is not None
+    assert np.isfinite([*found.raw, *found.calibrated, found.error_before, found.error_after]).all()
+    for confidence in (0.0, second / 2, second, 0.25, 1.0):
+        assert 0 <= apply_calibration(found, confidence) <= 1
+
+
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=MIN_JUDGED, max_size=60))
 def test_a_calibration_never_decreases(rows: list[tuple[float, bool]]) -> None:
