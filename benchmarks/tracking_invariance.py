@@ -55,7 +55,7 @@ _MIN_POLYGON_M2 = 1000.0
 #: Pixels by which an unchanged image is displaced, east and south.
 _SHIFTS = [(0.6, 0.0), (0.5, 0.0), (0.0, -0.5), (-0.35, 0.35), (1.0, 0.0), (-0.7, -0.7), (0.0, 2.0), (-1.4, 1.4),
            (3.0, 0.0), (0.0, -3.0), (2.1, 2.1), (-3.0, 0.0)]  # fmt: skip
-_QUICK_SHIFTS = [(0.6, 0.0), (0.0, -0.5), (-0.7, -0.7), (-1.4, 1.4), (3.0, 0.0)]
+_QUICK_SHIFTS = [(0.6, 0.0), (-0.7, -0.7), (3.0, 0.0)]
 #: The displacement of 3 m, first of both lists, that raised 15 alerts before scenes were registered.
 _THREE_METRES = (0.6, 0.0)
 #: Pixels by which the area is moved, east and south.
@@ -74,7 +74,7 @@ _ORDERS = {
 """Scenes by how far they are altered: 0 = not at all, 1 = wholly."""
 _DEGREES = (0.5, 0.75)
 #: Variants that a quick run observes in every order; a full run observes all.
-_QUICK_ORDERED = ("displaced by 0.6, 0 px", "10 % darker", "haze")
+_QUICK_ORDERED = ("displaced by 0.6, 0 px", "haze")
 
 out = Console(width=110, highlight=False)
 

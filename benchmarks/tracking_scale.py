@@ -65,7 +65,7 @@ class Size:
 
 
 FULL = Size(100, (10_000, 100_000, 1_000_000), 20, 200, 100)
-QUICK = Size(30, (900, 9_000, 45_000), 8, 40, 20)
+QUICK = Size(30, (900, 9_000), 8, 20, 10)
 
 
 @dataclass(frozen=True)
