@@ -54,8 +54,8 @@ def try_(
     from segwatch.flows.inference import trying
     from segwatch.flows.inference.segmenters import is_demonstration, load_segmenter
     from segwatch.flows.runtime.extras import require_extras
+    from segwatch.geo.encoding import encode_png
     from segwatch.geo.sources.local.bands import parse_bands
-    from segwatch.geo.sources.local.pictures import encode_png
     from segwatch.geo.sources.local.registry import write_atomically
 
     with clear_errors():

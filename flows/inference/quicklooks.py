@@ -7,9 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import numpy as np
-import rasterio
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
@@ -21,10 +19,12 @@ from segwatch.flows.runtime import ground_pictures
 from segwatch.flows.runtime.ground_pictures import GroundPicture
 from segwatch.flows.runtime.quicklook_store import has_storage, store_file
 from segwatch.geo.crs import to_crs
+from segwatch.geo.encoding import encode_jpeg
 from segwatch.geo.grid import get_crs, get_origin
 from segwatch.geo.types.tracking import ObservationResult
 
 _MAX_SIDE_PX = 768
+_QUALITY = 85
 #: Colours of the targets in order, and of the observed footprint's border.
 _COLOURS = ((255, 64, 64), (255, 200, 0), (255, 0, 255), (0, 255, 128))
 _BORDER = (255, 255, 255)
@@ -98,7 +98,7 @@ def write_quicklook(
     """
     if settings.evidence == "none" or not has_storage(settings):
         return None
-    path, content = f"{watch}/{observation}.jpg", _encode_jpeg(preview.draw(result))
+    path, content = f"{watch}/{observation}.jpg", encode_jpeg(preview.draw(result), quality=_QUALITY)
     # without this one, a briefing's map shows outlines alone, and says so
     ground = ground_pictures.name_file(path), ground_pictures.encode(preview.take_ground())
     folder = _spool_folder(settings)
@@ -114,14 +114,3 @@ def write_quicklook(
 
 def _spool_folder(settings: QuicklookSettings) -> Path:
     return settings.home.absolute() / "quicklooks-to-store"
-
-
-def _encode_jpeg(picture: NDArray[np.uint8]) -> bytes:
-    height, width, _ = picture.shape
-    made = {"driver": "JPEG", "height": height, "width": width, "count": 3, "dtype": "uint8", "QUALITY": 85}
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile(ext=".jpg") as memory:
-        # with a transform, GDAL does not warn that the file has none
-        with memory.open(transform=Affine.translation(0, 1), **made) as file:
-            file.write(np.moveaxis(picture, -1, 0))
-        content: bytes = memory.read()
-        return content

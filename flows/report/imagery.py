@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-import rasterio
 from affine import Affine
 from rasterio.warp import Resampling, reproject
 from sqlalchemy import RowMapping
@@ -16,6 +15,7 @@ from segwatch.flows.config.settings.imagery import QuicklookSettings
 from segwatch.flows.report.frame import Frame
 from segwatch.flows.runtime import ground_pictures, quicklook_store
 from segwatch.flows.runtime.ground_pictures import GroundPicture
+from segwatch.geo.encoding import encode_jpeg
 
 #: Pixels per millimetre of the page, as many as the stored pictures have at most.
 _PIXELS_PER_MM = 8
@@ -59,16 +59,4 @@ def fit_background(background: Background, frame: Frame) -> bytes:
         dst_crs=frame.crs.to_wkt(), resampling=Resampling.bilinear, init_dest_nodata=False,
     )  # fmt: skip
     rgb = np.where(moved[3] > 127, moved[:3], 255).astype(np.uint8)
-    made = {
-        "driver": "JPEG",
-        "height": height,
-        "width": width,
-        "count": 3,
-        "dtype": "uint8",
-        "QUALITY": _QUALITY,
-    }
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile(ext=".jpg") as memory:
-        with memory.open(transform=Affine.translation(0, 1), **made) as file:
-            file.write(rgb)
-        content: bytes = memory.read()
-        return content
+    return encode_jpeg(np.moveaxis(rgb, 0, -1), quality=_QUALITY)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from PIL import Image
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from segwatch.geo.encoding import encode_jpeg
+
 #: Larger ones are none of ours.
 _MAX_SIDE_PX = 4096
+_QUALITY = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +39,18 @@ def name_file(quicklook: str) -> str:
 def encode(picture: GroundPicture) -> bytes:
     """Encode as JPEG; CRS and transform stand in its comment."""
     comment = json.dumps({"crs": picture.crs.to_string(), "transform": list(picture.transform)[:6]})
-    _, height, width = picture.rgb.shape
-    made = {"driver": "JPEG", "height": height, "width": width, "count": 3, "dtype": "uint8", "QUALITY": 80}
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile(ext=".jpg") as memory:
-        # with a transform, GDAL does not warn that the file has none
-        with memory.open(transform=Affine.translation(0, 1), COMMENT=comment, **made) as file:
-            file.write(picture.rgb)
-        content: bytes = memory.read()
-        return content
+    return encode_jpeg(np.moveaxis(picture.rgb, 0, -1), quality=_QUALITY, comment=comment)
 
 
 def decode(jpeg: bytes) -> GroundPicture | None:
     """Decode what :func:`encode` wrote; None if it is no such picture."""
     try:
-        with rasterio.MemoryFile(jpeg, ext=".jpg") as memory, memory.open() as file:
-            if file.driver != "JPEG" or file.count != 3 or max(file.shape) > _MAX_SIDE_PX:
+        with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as picture:
+            if picture.mode != "RGB" or max(picture.size) > _MAX_SIDE_PX:
                 return None
-            place = json.loads(file.tags()["COMMENT"])
-            return GroundPicture(file.read(), CRS.from_user_input(place["crs"]), Affine(*place["transform"]))
-    except (rasterio.errors.RasterioError, CRSError, KeyError, TypeError, ValueError):
+            place = json.loads(picture.info["comment"])
+            rgb = np.moveaxis(np.asarray(picture), -1, 0)
+            return GroundPicture(rgb, CRS.from_user_input(place["crs"]), Affine(*place["transform"]))
+    # OSError: it is no JPEG, or cut off
+    except (OSError, Image.DecompressionBombError, CRSError, KeyError, TypeError, ValueError):
         return None

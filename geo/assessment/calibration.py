@@ -45,7 +45,9 @@ def fit_calibration(judged: Sequence[Judged]) -> Calibration | None:
 
 def apply_calibration(calibration: Calibration, confidence: float) -> float:
     """Calibrate a raw confidence."""
-    return float(_interpolate(np.array(confidence), np.array(calibration.raw), np.array(calibration.calibrated)))
+    return float(
+        _interpolate(np.array(confidence), np.array(calibration.raw), np.array(calibration.calibrated))
+    )
 
 
 def measure_reliability(confidence: _Floats, true: _Floats, weight: _Floats) -> tuple[ReliabilityBin, ...]:

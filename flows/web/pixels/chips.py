@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -11,6 +10,7 @@ from odc.geo.geobox import GeoBox
 from segwatch.flows.web.pixels import decoding
 from segwatch.flows.web.pixels.shown import ShownScene
 from segwatch.geo.crs import LONLAT, get_transformer, make_local_equal_area
+from segwatch.geo.encoding import encode_png
 
 #: Width and height of a chip, pixels.
 CHIP_PX = 320
@@ -48,7 +48,7 @@ def render_chip(shown: ShownScene, lon: float, lat: float) -> bytes:
     )
     picture = np.where(rendered.valid[..., None], rendered.rgb, 0).astype(np.uint8)
     _draw_cross(picture)
-    return _encode_png(picture)
+    return encode_png(picture)
 
 
 def _draw_cross(picture: NDArray[np.uint8]) -> None:
@@ -60,13 +60,3 @@ def _draw_cross(picture: NDArray[np.uint8]) -> None:
         for arm in (slice(middle - end, middle - free), slice(middle + free, middle + end)):
             picture[across, arm] = colour
             picture[arm, across] = colour
-
-
-def _encode_png(picture: NDArray[np.uint8]) -> bytes:
-    height, width, bands = picture.shape
-    profile = {"driver": "PNG", "height": height, "width": width, "count": bands, "dtype": "uint8"}
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile(ext=".png") as memory:
-        # with a transform, GDAL does not warn that the file has none
-        with memory.open(transform=Affine.translation(0, 1), **profile) as target:
-            target.write(np.moveaxis(picture, -1, 0))
-        return bytes(memory.read())

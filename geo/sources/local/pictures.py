@@ -15,6 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from segwatch.geo.crs import choose_utm, get_transformer
+from segwatch.geo.encoding import encode_png
 from segwatch.geo.sources.local.inspection import FileFacts
 from segwatch.geo.sources.local.registry import write_atomically
 from segwatch.geo.sources.local.stretch import Stretch
@@ -89,15 +90,3 @@ def write_sheet(pictures: Sequence[NDArray[np.uint8]], path: Path) -> None:
         height, width = picture.shape[:2]
         sheet[row : row + height, col : col + width] = picture
     write_atomically(path, encode_png(sheet))
-
-
-def encode_png(picture: NDArray[np.uint8]) -> bytes:
-    """Encode a picture (h, w, 3) as PNG."""
-    height, width, _ = picture.shape
-    made = {"driver": "PNG", "height": height, "width": width, "count": 3, "dtype": "uint8"}
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile(ext=".png") as memory:
-        # with a transform, GDAL does not warn that the file has none
-        with memory.open(transform=Affine.translation(0, 1), **made) as file:
-            file.write(np.moveaxis(picture, -1, 0))
-        content: bytes = memory.read()
-        return content

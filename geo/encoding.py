@@ -1,0 +1,23 @@
+"""Encode pictures as PNG and JPEG, in memory."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def encode_png(picture: NDArray[np.uint8]) -> bytes:
+    """Encode a picture (h, w, 3 or 4), RGB or RGBA, as PNG."""
+    into = io.BytesIO()
+    Image.fromarray(picture).save(into, "PNG")
+    return into.getvalue()
+
+
+def encode_jpeg(picture: NDArray[np.uint8], *, quality: int, comment: str = "") -> bytes:
+    """Encode an RGB picture (h, w, 3) as JPEG of a quality from 1 to 95, with a comment in its header."""
+    into = io.BytesIO()
+    Image.fromarray(picture).save(into, "JPEG", quality=quality, comment=comment.encode())
+    return into.getvalue()
