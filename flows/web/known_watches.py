@@ -17,4 +17,9 @@ def check_watch(conn: Connection, watch: str) -> None:
         404: there is none.
     """
     if not analyst.has_watch(conn, watch):
-        raise HTTPException(404, f"there is no watch named {watch!r}; /api/watches lists watches")
+        raise refuse_unknown(watch)
+
+
+def refuse_unknown(watch: str) -> HTTPException:
+    """Make the answer to a request about a watch that there is not."""
+    return HTTPException(404, f"there is no watch named {watch!r}; /api/watches lists watches")

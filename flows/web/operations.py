@@ -23,6 +23,7 @@ from segwatch.flows.web import schemas
 from segwatch.flows.web.guards.access import current_reader, current_sight, require_scope
 from segwatch.flows.web.guards.bodies import read_body
 from segwatch.flows.web.guards.refusals import REFUSALS
+from segwatch.flows.web.known_watches import refuse_unknown
 from segwatch.geo.text.spelling import describe_errors
 
 _log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ def _act(intake: OperationIntake, watch: str, action: Action, body: ActionBody) 
     try:
         with intake.engine.begin() as conn:
             if not current_sight().may_read(watch):
-                raise HTTPException(404, f"there is no watch named {watch!r}; /api/watches lists watches")
+                raise refuse_unknown(watch)
             done = _apply(conn, intake, watch, action, by, body.note)
     except NotFound as error:
         raise HTTPException(404, str(error)) from error
