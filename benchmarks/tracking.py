@@ -15,6 +15,7 @@ def run(*, quick: bool, device: str) -> dict[str, float | int]:
     """
     del device  # all on the CPU
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
-        running = [executor.submit(part.run, quick=quick) for part in (tracking_quality, tracking_invariance)]
-        quality, invariance = (one.result() for one in running)
+        running_quality = executor.submit(tracking_quality.run, quick=quick)
+        running_invariance = executor.submit(tracking_invariance.run, quick=quick)
+        quality, invariance = running_quality.result(), running_invariance.result()
     return quality | invariance | tracking_scale.run(quick=quick) | tracking_assessment.run(quick=quick)
