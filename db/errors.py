@@ -16,6 +16,7 @@ DbError
 │   └── IdNotFound       no id begins with these digits
 ├── IdAmbiguous          several ids begin with these digits
 ├── WatchRefused         a watch cannot be paused or resumed
+├── TrialRefused         too many trials wait already
 ├── LeaseLost            the lease expired, and another worker has the observation or has finished it
 ├── PublishConflict      an observation cannot be published in its present state
 ├── MayWrite             the role of a public server may do more than read
@@ -112,6 +113,10 @@ class IdAmbiguous(DbError):
 
 class WatchRefused(DbError):
     """A watch cannot be paused or resumed in its present state."""
+
+
+class TrialRefused(DbError):
+    """Too many trials of this reader, or of all, wait already."""
 
 
 class InvalidCursor(DbError):

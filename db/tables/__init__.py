@@ -21,6 +21,7 @@ from segwatch.db.tables.operations import (
     discovery_request,
     mutex,
     run,
+    trial,
 )
 from segwatch.db.tables.results import (
     change,
@@ -121,6 +122,7 @@ __all__ = [
     "track",
     "track_lineage",
     "track_state",
+    "trial",
     "watch",
     "watch_action",
     "watch_area",

@@ -1,9 +1,9 @@
-"""Operations: runs, circuits of sources, mutexes, access tokens, database users, and what catalogs announced."""
+"""Operations: runs, circuits, mutexes, access tokens, database users, trials, and what catalogs announced."""
 
 from __future__ import annotations
 
 from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text, text
-from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from segwatch.db.tables.columns import identity, metadata, string, time
 
@@ -113,4 +113,44 @@ discovery_request = Table(
     time("taken_until", nullable=True),
     #: times that it was taken without a search that succeeded
     Column("attempts", Integer, nullable=False, server_default="0"),
+)
+
+#: Instructions tried on one scene without a watch; rows are deleted when they expire.
+trial = Table(
+    "trial",
+    metadata,
+    identity(),
+    #: name of the token or user that asked for it
+    string("reader"),
+    #: id of the source, as the HTTP API names it
+    string("source"),
+    #: the watch that the trial stands for, which is not stored
+    Column("definition", JSONB, nullable=False),
+    #: only scenes acquired until then are tried; null = until it runs
+    time("until", nullable=True),
+    string("state"),
+    time("requested_at", now=True),
+    time("expires_at"),
+    time("started_at", nullable=True),
+    time("finished_at", nullable=True),
+    #: host and process id of the run that works on it
+    string("worker", nullable=True),
+    time("lease_until", nullable=True),
+    #: times that a worker took it
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    #: what the worker is doing
+    string("stage", nullable=True),
+    Column("tiles_done", Integer, nullable=True),
+    Column("tiles", Integer, nullable=True),
+    #: why it failed
+    string("reason", nullable=True),
+    #: scene, model, totals, cost and polygons
+    Column("result", JSONB, nullable=True),
+    #: JPEG of the scene with outlines
+    Column("picture", LargeBinary, nullable=True),
+    CheckConstraint("state IN ('queued', 'running', 'done', 'failed')", name="trial_state"),
+    CheckConstraint("(state = 'done') = (result IS NOT NULL)", name="trial_done"),
+    CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="trial_leased"),
+    Index("trial_reader_ix", "reader", "requested_at"),
+    Index("trial_expires_ix", "expires_at"),
 )

@@ -48,7 +48,8 @@ GRANT SELECT, INSERT ON
 GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.judgement_evidence, segwatch.review,
     segwatch.watch_action
     TO segwatch_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run, segwatch.announcement, segwatch.discovery_request
+GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run, segwatch.announcement, segwatch.discovery_request,
+    segwatch.trial
     TO segwatch_worker;
 -- Derived from the observations: a late scene replaces them.
 GRANT SELECT, INSERT, DELETE ON segwatch.series_counts TO segwatch_worker;

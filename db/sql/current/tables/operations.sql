@@ -80,3 +80,33 @@ CREATE UNIQUE INDEX run_alone_ix ON segwatch.run (subject) WHERE ended_at IS NUL
 CREATE INDEX run_ended_ix ON segwatch.run (ended_at);
 
 CREATE INDEX run_flow_run_ix ON segwatch.run (flow_run_id);
+
+CREATE TABLE segwatch.trial (
+    id UUID NOT NULL,
+    reader TEXT NOT NULL,
+    source TEXT NOT NULL,
+    definition JSONB NOT NULL,
+    until TIMESTAMP WITH TIME ZONE,
+    state TEXT NOT NULL,
+    requested_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE,
+    finished_at TIMESTAMP WITH TIME ZONE,
+    worker TEXT,
+    lease_until TIMESTAMP WITH TIME ZONE,
+    attempts INTEGER DEFAULT '0' NOT NULL,
+    stage TEXT,
+    tiles_done INTEGER,
+    tiles INTEGER,
+    reason TEXT,
+    result JSONB,
+    picture BYTEA,
+    CONSTRAINT trial_pk PRIMARY KEY (id),
+    CONSTRAINT trial_state CHECK (state IN ('queued', 'running', 'done', 'failed')),
+    CONSTRAINT trial_done CHECK ((state = 'done') = (result IS NOT NULL)),
+    CONSTRAINT trial_leased CHECK ((state = 'running') = (lease_until IS NOT NULL))
+);
+
+CREATE INDEX trial_expires_ix ON segwatch.trial (expires_at);
+
+CREATE INDEX trial_reader_ix ON segwatch.trial (reader, requested_at);
