@@ -74,12 +74,25 @@ def select_best_scene(scenes: Sequence[Scene], area: BaseGeometry) -> Scene | No
     default = _UNKNOWN_CLOUD_COVER if is_reported else 0.0
 
     def clear_tenths(scene: Scene) -> int:
-        covers = [get_cloud_cover(item) for item in scene.items]
-        clouds = [default if cover is None else cover for cover in covers]
-        share = _intersection(scene.footprint, area).area / area.area
-        return round(10 * share * (1 - sum(clouds) / len(clouds) / 100))
+        return round(10 * estimate_clear_share(scene, area, default))
 
     return max(scenes, key=lambda scene: (clear_tenths(scene), scene.acquired_at, scene.key), default=None)
+
+
+def estimate_clear_share(scene: Scene, area: BaseGeometry, unknown_cover: float = 0.0) -> float:
+    """Estimate the share of an area that a scene shows clearly, 0 to 1, from its items' cloud cover.
+
+    Parameters
+    ----------
+    area
+        EPSG:4326, with a positive area.
+    unknown_cover
+        Cloud cover of items that report none, percent.
+    """
+    covers = [get_cloud_cover(item) for item in scene.items]
+    clouds = [unknown_cover if cover is None else cover for cover in covers]
+    share = _intersection(scene.footprint, area).area / area.area
+    return float(share * (1 - sum(clouds) / len(clouds) / 100))
 
 
 def _intersection(footprint: BaseGeometry, area: BaseGeometry) -> BaseGeometry:

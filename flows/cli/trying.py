@@ -96,23 +96,9 @@ def try_(
         )
 
 
-def _summarize(trial: Trial) -> list[dict[str, Any]]:
-    """Count, area and presence of each target."""
-    presence = {one.target: one for one in trial.result.presence}
-    found = trial.result.detections
-    names = list(dict.fromkeys([*trial.targets, *(one.target for one in found), *presence]))
-    return [
-        {
-            "target": name,
-            "polygons": sum(one.target == name for one in found),
-            "area_m2": sum(one.area_m2 for one in found if one.target == name),
-            "presence": presence[name].presence if name in presence else None,
-        }
-        for name in names
-    ]
-
-
 def _print_trial(trial: Trial, to: Path, picture: Path) -> None:
+    from segwatch.flows.inference.trying import summarize
+
     facts = trial.facts
     read = f", converted first ({trial.converted})" if trial.converted else ""
     out.print(
@@ -126,7 +112,7 @@ def _print_trial(trial: Trial, to: Path, picture: Path) -> None:
             f"{one['area_m2'] / 10_000:,.2f} ha",
             "not told by this model" if one["presence"] is None else f"{one['presence']:.0%}",
         )
-        for one in _summarize(trial)
+        for one in summarize(trial.result, trial.targets)
     ]
     print_table(("target", "polygons", "area", "presence"), rows)
     failed = trial.result.tiles_failed
@@ -138,8 +124,10 @@ def _print_trial(trial: Trial, to: Path, picture: Path) -> None:
 
 
 def _to_document(trial: Trial, to: Path, picture: Path, *, is_demonstration: bool) -> dict[str, Any]:
+    from segwatch.flows.inference.trying import summarize
+
     return {
-        "targets": _summarize(trial),
+        "targets": summarize(trial.result, trial.targets),
         "tiles": trial.result.tiles,
         "tiles_failed": trial.result.tiles_failed,
         "gsd_m": trial.gsd_m,

@@ -40,12 +40,15 @@ from segwatch.geo.tiling import ColumnSpan, Tile
 from segwatch.geo.types.segmentation import ReviewedObject
 from segwatch.geo.types.source import Profile
 from segwatch.geo.types.tracking import ObservationResult
+from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 #: Relative error of the area's pixel count before all of its rows were rasterized.
 _MARGIN = 0.01
 #: Largest column span: with it, a seventh of a wide area's tiles are predicted twice.
 _MAX_SPAN_PX = 5632
+#: Tiles of a grid beyond which it is not counted how many of them meet the area.
+_MAX_COUNTED_TILES = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,18 @@ class ObservationGroup:
 def compute_overlap(tile_px: int) -> int:
     """Return the overlap of neighbouring tiles in pixels."""
     return tile_px // 4
+
+
+def count_tiles(watch: Watch, tile_px: int) -> int:
+    """Count the tiles that a watch's area takes; in a grid of very many, all of them."""
+    # of a sparse area in a large grid, few tiles meet it; but not even a list may grow without bound
+    grid, overlap = grids.make_grid(watch.area, watch.profile.gsd_m), compute_overlap(tile_px)
+    total = -(-grid.width // (tile_px - overlap)) * -(-grid.height // (tile_px - overlap))
+    if total > _MAX_COUNTED_TILES:
+        return total
+    whole = tiling.extend_to_tiles(grid, tile_px, overlap)
+    tiles = tiling.make_tiles(whole.height, whole.width, tile_px, overlap)
+    return len(list(AreaMask(watch.area, whole).select(tiles, whole)))
 
 
 def split_grid(grid: GeoBox, tile_px: int, max_px: int = _MAX_SPAN_PX) -> list[ColumnSpan]:

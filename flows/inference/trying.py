@@ -1,4 +1,4 @@
-"""Segment one image at once: no watch, no database, no tracking."""
+"""Segment one image or scene at once: no database, no tracking."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
 
 from segwatch.db.ledger import LeasedObservation
 from segwatch.flows.config.local_watch import derive_targets
@@ -22,19 +22,26 @@ from segwatch.flows.inference.quicklooks import Preview
 from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.inference.shadow import is_spectral
 from segwatch.flows.inference.strips import StripReader
-from segwatch.flows.inference.tiled import ObservationGroup, compute_overlap, predict_group, split_grid
-from segwatch.geo.grid import make_grid
+from segwatch.flows.inference.tiled import (
+    ObservationGroup,
+    Outcome,
+    compute_overlap,
+    count_tiles,
+    predict_group,
+    split_grid,
+)
 from segwatch.geo.local_addresses import make_catalog_url
+from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
 from segwatch.geo.sources.local.bands import BandMeaning
 from segwatch.geo.sources.local.inspection import FileFacts
 from segwatch.geo.sources.local.single import open_single
+from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.segmentation import SegmentationRequest, TilePixels, TilePrediction
 from segwatch.geo.types.tracking import ObservationResult
 from segwatch.geo.types.watch import Instruction, Watch
 
 #: Larger images are work for a watch, which can be interrupted and goes on where it was.
 MAX_TILES = 2000
-_MAX_GRID_TILES = 8 * MAX_TILES
 #: Pixels of the smallest polygon.
 _MIN_POLYGON_PX = 9
 
@@ -120,36 +127,15 @@ def try_image(
             evidence=False,
         )
         segmenter = load(settings)
-        side = segmenter.tile_px
-        group = ObservationGroup(
-            (LeasedObservation(uuid4(), watch, 1),),
-            frozenset(image.grants),
-            side,
-            spectral=is_spectral(segmenter),
-        )
-        # of a sparse image in a large grid, few tiles hold anything; but not even a list may grow without bound
-        total = _count_grid_tiles(image.facts.footprint, image.profile.gsd_m, side)
-        if total <= _MAX_GRID_TILES:
-            total = len(group.view.tiles)
+        group = make_group(watch, frozenset(image.grants), segmenter)
+        total = count_tiles(watch, segmenter.tile_px)
         if total > MAX_TILES:
             raise ConfigError(
-                f"{path} has {total} tiles of {side} pixels at {image.profile.gsd_m:g} m, more than {MAX_TILES}; "
-                "give a coarser --gsd or a part of it (gdal_translate -srcwin), or let a watch do it, which can be "
-                "interrupted: "
-                f"segwatch source add {path} --watch '{instruction}'"
+                f"{path} has {total} tiles of {segmenter.tile_px} pixels at {image.profile.gsd_m:g} m, more than "
+                f"{MAX_TILES}; give a coarser --gsd or a part of it (gdal_translate -srcwin), or let a watch do it, "
+                f"which can be interrupted: segwatch source add {path} --watch '{instruction}'"
             )
-        preview = Preview(group.view)
-        counting = segmenter if is_spectral(segmenter) else _Counting(segmenter, total, options.report)
-        with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
-            reading = StripReader(
-                reader,
-                image.scene,
-                group.view,
-                split_grid(group.view.grid, side),
-                side - compute_overlap(side),
-            )
-            with reading:
-                [(_, outcome)] = predict_group(group, reading, counting, settings.tile_batch, preview)
+        outcome, preview = segment_once(image.scene, group, segmenter, settings, total, options.report)
         if not isinstance(outcome, ObservationResult):
             raise FlowError(f"{path}: {outcome.reason}")
         return Trial(
@@ -158,7 +144,64 @@ def try_image(
         )  # fmt: skip
 
 
-def _count_grid_tiles(area: BaseGeometry, gsd_m: float, tile_px: int) -> int:
-    """Count the tiles of the grid of an area, whether or not they meet it."""
-    grid, step = make_grid(area, gsd_m), tile_px - compute_overlap(tile_px)
-    return -(-grid.width // step) * -(-grid.height // step)
+def make_group(
+    watch: Watch, hosts: frozenset[str], segmenter: Segmenter, credentials: Credentials = NO_CREDENTIALS
+) -> ObservationGroup:
+    """Make the group of one observation that no ledger knows.
+
+    Parameters
+    ----------
+    watch
+        The watch that it stands for, which need not be stored.
+    hosts
+        Hosts that pixels may be read from.
+    """
+    return ObservationGroup(
+        (LeasedObservation(uuid4(), watch, 1),),
+        hosts,
+        segmenter.tile_px,
+        credentials,
+        spectral=is_spectral(segmenter),
+    )
+
+
+def segment_once(
+    scene: Scene,
+    group: ObservationGroup,
+    segmenter: Segmenter,
+    settings: FlowSettings,
+    total: int,
+    report: Callable[[int, int], None],
+) -> tuple[Outcome, Preview]:
+    """Segment a scene for the one observation of a group; returns its outcome and a picture of the scene.
+
+    Parameters
+    ----------
+    total
+        Tiles of the group, for ``report``.
+    report
+        Receives the tiles done and the tiles in total.
+    """
+    side, preview = group.tile_px, Preview(group.view)
+    counting = segmenter if is_spectral(segmenter) else _Counting(segmenter, total, report)
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+        spans = split_grid(group.view.grid, side)
+        with StripReader(reader, scene, group.view, spans, side - compute_overlap(side)) as reading:
+            [(_, outcome)] = predict_group(group, reading, counting, settings.tile_batch, preview)
+    return outcome, preview
+
+
+def summarize(result: ObservationResult, targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Summarize what was found of each target: polygons, area, and presence where the model tells it."""
+    presence = {one.target: one.presence for one in result.presence}
+    found = result.detections
+    names = dict.fromkeys([*targets, *(one.target for one in found), *presence])
+    return [
+        {
+            "target": name,
+            "polygons": sum(one.target == name for one in found),
+            "area_m2": sum(one.area_m2 for one in found if one.target == name),
+            "presence": presence.get(name),
+        }
+        for name in names
+    ]

@@ -8,7 +8,7 @@ for it, so observe runs do, which segment in their own process what the gpu pool
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import get_current_settings
 from sqlalchemy import Engine
 
@@ -99,7 +99,14 @@ def start_observing(waiting: list[str]) -> list[str]:
 
 def _list_open(client: SyncPrefectClient, deployment: FlowRunFilterDeploymentId) -> Iterator[str | None]:
     """List the watches of runs that have not ended; None = a run of all watches."""
-    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_OPEN_STATES)))
+    return (one.parameters.get("watch") for one in list_open(client, deployment, _OPEN_STATES))
+
+
+def list_open(
+    client: SyncPrefectClient, deployment: FlowRunFilterDeploymentId, states: Sequence[StateType]
+) -> Iterator[FlowRun]:
+    """List the runs of a deployment in some states, without those that are scheduled for later."""
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
     found = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(deployment_id=deployment, state=state), limit=_PAGE
     )
@@ -110,4 +117,4 @@ def _list_open(client: SyncPrefectClient, deployment: FlowRunFilterDeploymentId)
             or expected is None
             or expected <= datetime.now(UTC) + _SOON
         ):
-            yield one.parameters.get("watch")
+            yield one

@@ -20,12 +20,10 @@ from segwatch.db.errors import CodecError, UnknownWatch
 from segwatch.db.observations import ObservationCost
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.inference import segmenters, watch_models
-from segwatch.flows.inference.tiled import compute_overlap
+from segwatch.flows.inference.tiled import count_tiles
 from segwatch.geo import grid as grids
-from segwatch.geo import tiling
 from segwatch.geo.area import compute_area_m2
 from segwatch.geo.errors import GeoError
-from segwatch.geo.footprint import AreaMask
 from segwatch.geo.identity import identify_watch_catalog
 from segwatch.geo.scenes import group_scenes
 from segwatch.geo.sources.http.deadline import call_within
@@ -215,13 +213,8 @@ def _count_tiles(settings: FlowSettings, watch: Watch) -> int | None:
         side = None
     if side is None:
         return None
-    grid = tiling.extend_to_tiles(
-        grids.make_grid(watch.area, watch.profile.gsd_m), side, compute_overlap(side)
-    )
-    if grid.height * grid.width > _MAX_GRID_PX:
-        return None
-    tiles = tiling.make_tiles(grid.height, grid.width, side, compute_overlap(side))
-    return len(list(AreaMask(watch.area, grid).select(tiles, grid)))
+    grid = grids.make_grid(watch.area, watch.profile.gsd_m)
+    return None if grid.height * grid.width > _MAX_GRID_PX else count_tiles(watch, side)
 
 
 def _list_changes(before: Watch, after: Watch) -> Iterator[str]:
