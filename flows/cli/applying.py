@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,19 +24,9 @@ from segwatch.flows.cli.console import (
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from segwatch.db.watches import Applied
+    from segwatch.flows.pipeline.applying import Stored
     from segwatch.flows.pipeline.preview import Preview
     from segwatch.geo.types.watch import Watch
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """A watch that was stored."""
-
-    watch: Watch
-    done: Applied
-    withdrawn: int
-    """Pending messages withdrawn."""
 
 
 def apply(
@@ -137,31 +126,24 @@ def _ask(previews: list[Preview], *, yes: bool) -> None:
         typer.confirm(f"Store {', '.join(changing)}?", abort=True, default=True, err=True)
 
 
-def _store(engine: Engine, given: list[Watch], failed: list[str]) -> list[_Stored]:
+def _store(engine: Engine, given: list[Watch], failed: list[str]) -> list[Stored]:
     """Store each watch in a transaction of its own; reasons of those that fail are added to ``failed``."""
     from sqlalchemy.exc import DataError
 
-    from segwatch.db import watches, withdrawing
     from segwatch.db.errors import DbError, describe_error
-    from segwatch.flows.config.cadence import is_over
+    from segwatch.flows.pipeline.applying import store_watch
 
     applied = []
     for watch in given:
         try:
             with engine.begin() as conn:
-                done, withdrawn = watches.apply(conn, watch), 0
-                if done.created:
-                    withdrawn = withdrawing.withdraw_removed(conn, watch.name)
-                if done.created and is_over(watch.end, datetime.now(UTC)):
-                    why = f"watch {watch.name} ended at {watch.end}"
-                    withdrawn += withdrawing.withdraw_watch(conn, watch.name, why)
-            applied.append(_Stored(watch, done, withdrawn))
+                applied.append(store_watch(conn, watch))
         except (DbError, DataError) as error:
             failed.append(f"{watch.name}: {describe_error(error)}")
     return applied
 
 
-def _print_applied(applied: list[_Stored], previews: list[Preview], *, as_json: bool) -> None:
+def _print_applied(applied: list[Stored], previews: list[Preview], *, as_json: bool) -> None:
     from segwatch.flows.config.sizes import describe_limits
 
     if as_json:
@@ -188,7 +170,7 @@ def _print_applied(applied: list[_Stored], previews: list[Preview], *, as_json: 
         out.print(f"  {describe_limits(one.watch)}", markup=False)
 
 
-def _say_doubts(applied: list[_Stored]) -> None:
+def _say_doubts(applied: list[Stored]) -> None:
     from segwatch.flows.config.cadence import GRACE, is_over
     from segwatch.flows.config.sizes import find_doubtful_limits
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from segwatch.flows.config.settings import FlowSettings
     from segwatch.flows.web.operations import OperationIntake
     from segwatch.flows.web.options import ServerOptions
+    from segwatch.flows.web.trials import TrialIntake
 
 
 def serve(
@@ -33,8 +34,8 @@ def serve(
         typer.Option(
             "--writing",
             help=(
-                "Accept reviews, events, announcements and operations from tokens with these scopes; writes as "
-                "SEGWATCH_DATABASE_URL."
+                "Accept reviews, events, announcements, operations, trials and new watches from tokens with these "
+                "scopes; writes as SEGWATCH_DATABASE_URL."
             ),
         ),
     ] = False,
@@ -116,6 +117,7 @@ def _make_options(
             else None
         ),
         operations=_make_operations(settings, engine) if engine is not None and writing else None,
+        trials=_make_trials(settings, engine) if engine is not None and writing else None,
         prefect_url=settings.prefect_ui_url or _find_prefect_pages(),
         credentials=settings.credentials_for,
         imagery_hosts=settings.imagery_hosts,
@@ -142,6 +144,12 @@ def _make_operations(settings: FlowSettings, engine: Engine) -> OperationIntake:
         lambda conn, watch: watch_models.find_version(conn, settings, watch),
         tell_server if "PREFECT_API_URL" in os.environ else None,
     )
+
+
+def _make_trials(settings: FlowSettings, engine: Engine) -> TrialIntake:
+    from segwatch.flows.orchestration.trial_intake import make_trial_intake
+
+    return make_trial_intake(settings, engine)
 
 
 def _find_prefect_pages() -> str:

@@ -130,8 +130,13 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def parse(document: object, *, base: Path, name: str) -> Watch:
+def parse(document: object, *, base: Path, name: str, source: tuple[Profile, str] | None = None) -> Watch:
     """Validate a parsed document; paths in it are relative to ``base``.
+
+    Parameters
+    ----------
+    source
+        Profile and URL of the catalog, in place of those that the document names; None = these.
 
     Raises
     ------
@@ -149,7 +154,7 @@ def parse(document: object, *, base: Path, name: str) -> Watch:
             raise ConfigError(
                 f"{name}: {where}: a character that cannot be stored (got {text!r}); take it out"
             )
-    return _build(file, *_load_source(file.source, name), base, name)
+    return _build(file, *(source or _load_source(file.source, name)), base, name)
 
 
 def _load_source(source: SourceSection, name: str) -> tuple[Profile, str]:

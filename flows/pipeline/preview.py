@@ -7,6 +7,7 @@ a deadline; one that does not answer leaves the number of scenes unknown, and ne
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -27,8 +28,8 @@ from segwatch.geo.errors import GeoError
 from segwatch.geo.identity import identify_watch_catalog
 from segwatch.geo.scenes import group_scenes
 from segwatch.geo.sources.http.deadline import call_within
-from segwatch.geo.sources.search.item_search import search
-from segwatch.geo.types.scene import Item
+from segwatch.geo.sources.search.item_search import RejectedItem, search
+from segwatch.geo.types.scene import Item, Scene
 from segwatch.geo.types.watch import Watch
 
 #: For one catalog, and for all of a folder of watches.
@@ -54,6 +55,8 @@ class Preview:
     """Scenes that the catalog has now in the watch's period; None = not known, see ``catalog_note``."""
     scenes_are_all: bool
     """False if the search was ended before the catalog had listed all."""
+    scenes_by_month: dict[str, int]
+    """Their number by month of acquisition, ``YYYY-MM``; empty where it is not known."""
     catalog_note: str
     """Why the number of scenes is not known, or not complete; empty if it is."""
     tiles_per_scene: int | None
@@ -124,13 +127,11 @@ def preview_watches(
         reason = silent.get(watch.name)
         if reason is None and seconds <= 0:
             reason = f"not searched: the watches before it took {_ALL_SECONDS:g} s"
-        found = (None, False, reason) if reason is not None else _count_scenes(watch, seconds)
-        yield _preview(engine, settings, watch, *found)
+        found = CatalogScenes(note=reason) if reason is not None else list_scenes(watch, seconds)
+        yield _preview(engine, settings, watch, found)
 
 
-def _preview(
-    engine: Engine, settings: FlowSettings, watch: Watch, scenes: int | None, complete: bool, note: str | None
-) -> Preview:
+def _preview(engine: Engine, settings: FlowSettings, watch: Watch, found: CatalogScenes) -> Preview:
     km2 = compute_area_m2(watch.area) / 1e6
     with engine.connect() as conn:
         before = _load(conn, watch.name)
@@ -143,9 +144,10 @@ def _preview(
         is_new=before is None,
         changes=() if before is None else tuple(_list_changes(before, watch)),
         area_km2=km2,
-        scenes=scenes,
-        scenes_are_all=complete,
-        catalog_note=note or "",
+        scenes=found.count,
+        scenes_are_all=found.is_complete,
+        scenes_by_month=found.count_by_month(),
+        catalog_note=found.note or "",
         tiles_per_scene=_count_tiles(settings, watch),
         seconds_per_scene=seconds,
         bytes_per_scene=read,
@@ -178,20 +180,46 @@ def _count_withdrawn(engine: Engine, watch: Watch) -> int:
     return count
 
 
-def _count_scenes(watch: Watch, seconds: float) -> tuple[int | None, bool, str | None]:
-    """Count the scenes of the watch's period in its catalog: how many, whether these are all, and why not."""
+@dataclass(frozen=True, slots=True)
+class CatalogScenes:
+    """The scenes of a watch's period that its catalog has now."""
+
+    scenes: tuple[Scene, ...] = ()
+    """By acquisition time."""
+    is_complete: bool = False
+    """False if the search was ended before the catalog had listed all."""
+    rejected: tuple[RejectedItem, ...] = ()
+    """Items that cannot be used."""
+    note: str | None = None
+    """Why these are not all, or none."""
+
+    @property
+    def count(self) -> int | None:
+        """Number of scenes; None = not known."""
+        return len(self.scenes) if self.scenes or self.is_complete else None
+
+    def count_by_month(self) -> dict[str, int]:
+        """Count scenes by month of acquisition, ``YYYY-MM``."""
+        return dict(Counter(f"{one.acquired_at:%Y-%m}" for one in self.scenes))
+
+
+def list_scenes(watch: Watch, seconds: float = _SEARCH_SECONDS) -> CatalogScenes:
+    """List the scenes of the watch's period in its catalog; one that does not answer in time leaves them unknown."""
     now = datetime.now(UTC)
     until = min(now, watch.end or now)
     if watch.start > until:
-        return 0, True, "its period has not begun"
+        return CatalogScenes(is_complete=True, note="its period has not begun")
     found: list[Item] = []
+    rejected: list[RejectedItem] = []
 
     def ask() -> bool:
         identity = identify_watch_catalog(watch)
         for one in search(watch.catalog, watch.profile, watch.area, watch.start, until, identity=identity):
             if isinstance(one, Item):
                 found.append(one)
-            if len(found) >= _MAX_ITEMS:
+            else:
+                rejected.append(one)
+            if len(found) + len(rejected) >= _MAX_ITEMS:
                 return False
         return True
 
@@ -201,9 +229,7 @@ def _count_scenes(watch: Watch, seconds: float) -> tuple[int | None, bool, str |
         complete, note = False, f"the catalog did not list all within {seconds:.0f} s"
     except GeoError as error:
         complete, note = False, str(error)
-    if not found and not complete:
-        return None, False, note
-    return len(group_scenes(list(found))), complete, note
+    return CatalogScenes(tuple(group_scenes(list(found))), complete, tuple(rejected), note)
 
 
 def _count_tiles(settings: FlowSettings, watch: Watch) -> int | None:

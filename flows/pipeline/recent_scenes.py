@@ -28,10 +28,11 @@ _MAX_ITEMS = 1000
 
 
 def find_recent_scenes(watch: Watch, until: datetime, seconds: float) -> list[Scene]:
-    """Find the newest scenes of a watch's area: clear ones first, the newest of them first, then the others by clearness.
+    """Find the newest scenes of a watch's area: those that look clear first, then the others.
 
-    The search goes back in time, further at each step, until one scene looks clear by the cloud cover that the catalog
-    tells. The start and end of the watch do not count.
+    Clear ones are sorted by time, the newest first, the others by how clear they are. The search goes back in time,
+    further at each step, until one scene looks clear by the cloud cover that the catalog tells. The period of the watch
+    does not count.
 
     Parameters
     ----------

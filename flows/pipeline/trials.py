@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
@@ -29,7 +29,7 @@ from segwatch.flows.inference import segmenters
 from segwatch.flows.inference.segmenters import Segmenter
 from segwatch.flows.inference.tiled import count_tiles
 from segwatch.flows.inference.trying import make_group, segment_once, summarize
-from segwatch.flows.pipeline.recent_scenes import find_recent_scenes
+from segwatch.flows.pipeline.recent_scenes import MIN_CLEAR, find_recent_scenes
 from segwatch.flows.runtime import stopping
 from segwatch.geo.area import compute_area_m2
 from segwatch.geo.encoding import encode_jpeg
@@ -58,8 +58,8 @@ _QUALITY = 85
 Load = Callable[[FlowSettings], Segmenter]
 
 
-class _Withdrawn(Exception):
-    """The trial was deleted or has expired while it was worked on."""
+class _Withdrawn(BaseException):
+    """The trial was deleted or has expired while it was worked on; what catches failed tiles must not catch it."""
 
 
 @dataclass(slots=True)
@@ -200,7 +200,7 @@ def _run(
 def _try(
     work: _Work, settings: FlowSettings, taken: trials.Taken, model: _Model
 ) -> tuple[dict[str, Any], bytes]:
-    watch = taken.watch
+    watch = replace(taken.watch, max_cloud_cover=1 - MIN_CLEAR, evidence=False)
     check_size(watch, None)
     work.enter("searching the catalog")
     found = find_recent_scenes(watch, taken.until or datetime.now(UTC), _SEARCH_SECONDS)

@@ -40,6 +40,7 @@ from segwatch.flows.web import (
     operations,
     reviews,
     search,
+    trials,
     watch_data,
     why_not,
 )
@@ -188,6 +189,7 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
         prefix="/api",
         tags=["operations"],
     )
+    app.include_router(trials.make_router(options.trials), prefix="/api", tags=["trials"])
     app.include_router(events.make_router(options.events), tags=["events"])
     app.include_router(announcements.make_router(options.announcements), tags=["announcements"])
     app.include_router(description.make_router(), tags=["descriptions"])

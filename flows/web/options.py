@@ -10,6 +10,7 @@ from segwatch.flows.web.events import EventIntake
 from segwatch.flows.web.guards.site import Site
 from segwatch.flows.web.operations import OperationIntake
 from segwatch.flows.web.reviews import ReviewIntake
+from segwatch.flows.web.trials import TrialIntake
 from segwatch.geo.sources.http.credentials import NO_CREDENTIALS, Credentials
 
 
@@ -21,6 +22,8 @@ class ServerOptions:
     """None = the server takes no reviews and no marks of alerts."""
     operations: OperationIntake | None = None
     """None = the server pauses and retries nothing."""
+    trials: TrialIntake | None = None
+    """None = the server tries no instructions and saves no watches."""
     prefect_url: str = ""
     """Address of Prefect's own pages, which the operators' page links; empty = unknown."""
     events: EventIntake | None = None

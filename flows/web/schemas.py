@@ -435,6 +435,167 @@ class RecordedEvents(BaseModel):
     refused: list[dict[str, str]] = Field(description="entries that could not be read, each with the reason")
 
 
+class TrialLimits(BaseModel):
+    """What a trial may be; area and tiles are missing where the server takes none."""
+
+    area_km2: float | None = None
+    tiles: int | None = None
+    pending: int = Field(description="trials of one reader that wait or run")
+    hours: int = Field(description="after which a trial is deleted")
+
+
+class SourceRow(BaseModel):
+    """A source that instructions can be tried on."""
+
+    id: str
+    title: str
+    collection: str
+    gsd_m: float
+    attribution: str | None
+    license: str | None
+    watches: list[str] = Field(description="that use it and that the reader may see; none: a shipped profile")
+    scenes: int | None = Field(description="that the ledger knows; null: ask /api/catalog/check")
+    first_at: AwareDatetime | None
+    last_at: AwareDatetime | None
+    bbox: list[float] | None = Field(
+        description="west, south, east, north of a watch that uses it; west > east across 180 degrees"
+    )
+
+
+class Sources(BaseModel):
+    """Sources, and whether the reader may try instructions on them."""
+
+    may_try: bool
+    why_not: str | None
+    limits: TrialLimits
+    sources: list[SourceRow]
+
+
+class CatalogChecked(BaseModel):
+    """Whether a source answers, and which scenes it has of an area."""
+
+    source: str
+    answers: bool
+    has_collection: bool | None = Field(description="null: it did not answer")
+    scenes: int | None = Field(description="null: not known")
+    complete: bool = Field(description="false: the search ended before the catalog had listed all")
+    by_month: dict[str, int] = Field(description="scenes by month of acquisition, YYYY-MM")
+    first_at: AwareDatetime | None
+    last_at: AwareDatetime | None
+    rejected: int = Field(description="items that cannot be used")
+    problem: str | None = Field(description="what is wrong; null: nothing")
+
+
+class WatchPreview(BaseModel):
+    """What saving a watch would do, as `segwatch apply` shows it."""
+
+    watch: str
+    is_new: bool
+    changes: list[str]
+    area_km2: float
+    scenes: int | None = Field(description="that the catalog has now; null: not known")
+    scenes_are_all: bool
+    by_month: dict[str, int]
+    catalog_note: str
+    tiles_per_scene: int | None
+    seconds_per_scene: float | None = Field(
+        description="computing, from past observations; null: there are none"
+    )
+    bytes_per_scene: float
+    is_measured: bool = Field(description="whether bytes_per_scene comes from past observations")
+    messages_withdrawn: int
+    targets: list[str]
+    model: str | None
+    demonstration: bool | None
+    warnings: list[str]
+    lines: list[str] = Field(description="the preview in words")
+
+
+class WatchSaved(BaseModel):
+    """A watch that was saved."""
+
+    watch: str
+    revision: UUID
+    created: bool
+    scheduled: bool
+    note: str | None
+    warnings: list[str]
+
+
+class TrialProgress(BaseModel):
+    """Tiles of a trial."""
+
+    done: int
+    total: int
+
+
+class TrialScene(BaseModel):
+    """The scene of a trial."""
+
+    acquired_at: AwareDatetime
+    item_hrefs: list[str]
+    clear_share: float
+    attribution: str | None
+
+
+class TrialTotal(BaseModel):
+    """What a trial found of one target."""
+
+    target: str
+    polygons: int
+    area_m2: float
+    presence: float | None = Field(
+        description="probability that the scene shows it; null: the model does not tell"
+    )
+
+
+class TrialCost(BaseModel):
+    """What a trial cost."""
+
+    seconds: float = Field(description="reading and segmenting")
+    bytes_read: int
+    km2: float
+    tiles: int
+    tiles_failed: int
+
+
+class TrialRow(BaseModel):
+    """A trial; without its geometries in a list."""
+
+    id: UUID
+    state: Literal["queued", "running", "done", "failed"]
+    requested_at: AwareDatetime
+    started_at: AwareDatetime | None
+    finished_at: AwareDatetime | None
+    expires_at: AwareDatetime
+    source: str
+    source_title: str
+    instruction: str
+    targets: list[str]
+    area: dict[str, Any]
+    area_km2: float
+    stage: str | None = Field(description="what is being done; null when it has ended")
+    progress: TrialProgress | None
+    reason: str | None = Field(description="why it failed")
+    scene: TrialScene | None
+    model: str | None
+    demonstration: bool | None = Field(
+        description="true: the shipped model, whose output is no basis for decisions"
+    )
+    totals: list[TrialTotal] | None
+    cost: TrialCost | None
+    observed: dict[str, Any] | None = Field(description="GeoJSON of the clear ground; the rest was not seen")
+    polygons: dict[str, Any] | None = Field(description="GeoJSON FeatureCollection, the largest first")
+    polygons_of_all: int | None = Field(description="how many were found; polygons may hold fewer")
+    picture: str | None = Field(description="address of a JPEG, relative to the server's root")
+
+
+class TrialList(BaseModel):
+    """Trials of a reader."""
+
+    trials: list[TrialRow]
+
+
 class Announced(BaseModel):
     """What an announcement requested."""
 

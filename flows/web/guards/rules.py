@@ -30,7 +30,8 @@ RULES: dict[str, dict[str, Requirement]] = {
     # the page's own scripts and styles, the same for everyone
     "/static/{rest:path}": {_GET: ANYONE},
     "/openapi.json": {_GET: Scope.READ},
-    "/api/watches": {_GET: Scope.READ},
+    "/api/watches": {_GET: Scope.READ, "POST": Scope.OPERATE},
+    "/api/watches/preview": {"POST": Scope.OPERATE},
     "/api/watches/{name}/download": {_GET: Scope.READ},
     "/api/scenes": {_GET: Scope.READ},
     "/api/unused": {_GET: Scope.READ},
@@ -54,6 +55,13 @@ RULES: dict[str, dict[str, Requirement]] = {
     "/api/coverage": {_GET: Scope.READ},
     "/api/operations": {_GET: Scope.READ},
     "/api/operations/{watch}/{action}": {"POST": Scope.OPERATE},
+    # readers without the scope are told that they may not
+    "/api/sources": {_GET: Scope.READ},
+    "/api/catalog/check": {"POST": Scope.OPERATE},
+    # everyone sees their own
+    "/api/trials": {_GET: Scope.OPERATE, "POST": Scope.OPERATE},
+    "/api/trials/{trial_id}": {_GET: Scope.OPERATE, "DELETE": Scope.OPERATE},
+    "/api/trials/{trial_id}/picture": {_GET: Scope.OPERATE},
     "/asyncapi.json": {_GET: Scope.READ},
     # events and announcements carry a token or a signature; the route itself checks the signature
     "/events": {"POST": Scope.EVENTS},
