@@ -11,18 +11,29 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from fastapi.testclient import TestClient
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectHTTPStatusError
+from shapely.geometry import mapping
 from sqlalchemy import Engine, text
 
+from segwatch.db import tokens, watches
+from segwatch.db.tokens import Scope
+from segwatch.flows.config.settings import load_settings
+from segwatch.flows.orchestration.trial_intake import make_trial_intake
+from segwatch.flows.orchestration.trial_runs import start_trials
+from segwatch.flows.web.application import create_app
+from segwatch.flows.web.options import ServerOptions
+from tests.conftest import Database
 from tests.integration.runs.conftest import Server
 from tests.support.colour_segmenter import Well
 from tests.support.hanging import FrozenOnce
 from tests.support.images import textured
 from tests.support.serving import serving_files
 from tests.support.small_queue import queue
+from tests.support.tried_source import AREA, WELL, serving_source
 
 
 def test_no_deployment_has_a_step_that_needs_the_machine_it_came_from(server: Server) -> None:
@@ -128,6 +139,35 @@ def _until(client: SyncPrefectClient, runs: list[UUID], holds: Callable[[State],
             return states
         assert time.monotonic() < until, states
         time.sleep(0.5)
+
+
+def test_a_trial_that_is_asked_for_over_http_is_run_by_a_worker(
+    server: Server, worker: Engine, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWATCH_SEGMENTER", WELL)
+    with serving_source() as lakes, get_client(sync_client=True) as client:
+        with worker.begin() as conn:
+            watches.apply(conn, lakes)
+            made = tokens.create(conn, "ada", watch_names=None, scopes=[Scope.OPERATE], expires_at=None)
+        ada = {"Authorization": f"Bearer {made.secret}"}
+        body = {"source": "watch:lakes", "area": mapping(AREA), "instruction": "segment the water"}
+        options = ServerOptions(trials=make_trial_intake(load_settings(), worker))
+        with TestClient(create_app(database.url("segwatch_analyst"), options), headers=ada) as web:
+            where = web.post("/api/trials", json=body).headers["location"]
+            web.post("/api/trials", json=body)
+            (run,) = server.runs("trial/trial")
+            assert not start_trials(worker), "one run takes both"
+            with working(server, "gpu"):
+                _until(client, [run.id], lambda one: one.is_completed())
+            found = web.get(where).json()
+            saved = web.post("/api/watches", json=body | _NEW_WATCH).json()
+    assert (found["state"], found["totals"][0]["polygons"], found["model"]) == ("done", 1, Well.version)
+    assert not start_trials(worker), "none waits"
+    assert saved["scheduled"] is True
+    assert "ponds" in server.scheduled()
+
+
+_NEW_WATCH = {"name": "ponds", "start": "2024-01-01T00:00:00Z", "schedule": "0 6 * * *"}
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from segwatch.db import events as event_rows
 from segwatch.db import messages, reviews, tokens
 from segwatch.db.tokens import Scope
 from segwatch.flows.alerting.send_times import compute_send_time
+from segwatch.flows.config.settings import load_settings
+from segwatch.flows.orchestration.trial_intake import make_trial_intake
 from segwatch.flows.web import events, schemas
 from segwatch.flows.web import reviews as web_reviews
 from segwatch.flows.web.application import create_app
@@ -70,6 +72,7 @@ def make_options(ledger: Ledger, **more: Any) -> ServerOptions:
     intakes: dict[str, Any] = {
         "reviews": web_reviews.ReviewIntake(ledger.engine),
         "events": events.EventIntake(ledger.engine),
+        "trials": make_trial_intake(load_settings(), ledger.engine),
     }
     return ServerOptions(**intakes, **more)
 
