@@ -128,8 +128,7 @@ _PAGE = """
         ORDER BY c.rank DESC, c.size DESC, c.alert_id LIMIT :limit
     )
     SELECT (SELECT count(*) FROM chosen) AS of_all, p.rank, p.size, a.alert_id, a.track_id, a.rule, a.kind, a.target,
-           CAST(a.valid_at AS text) AS valid_at,
-           a.before_m2, a.after_m2, a.delivered_at, a.status, a.status_by, a.status_note, a.snoozed_until,
+           a.valid_at, a.before_m2, a.after_m2, a.delivered_at, a.status, a.status_by, a.status_note, a.snoozed_until,
            a.retracted_at, a.retracted_because, a.change_status, a.confidence, a.observations_for,
            a.observations_against, a.evidence, a.shadow_share, a.shadow_iou, a.accuracy,
            (SELECT c.confidence_calibrated FROM watch.changes c WHERE c.change_id = a.change_id)

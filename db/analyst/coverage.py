@@ -48,17 +48,16 @@ _WHY_NOT = text(
     ORDER BY n.acquired_at NULLS LAST, n.observation_id
     """
 )
-#: Times as PostgreSQL writes them in vector tiles: the map page compares the two as texts.
 _SCENES = text(
     """
-    SELECT DISTINCT i.scene_id, CAST(i.acquired_at AS text) AS acquired_at, i.state,
+    SELECT DISTINCT i.scene_id, i.acquired_at, i.state,
            i.profile->>'attribution' AS attribution
     FROM watch.imagery i WHERE i.watch = :watch ORDER BY 2, i.scene_id
     """
 )
 _UNUSED = text(
     """
-    SELECT CAST(c.acquired_at AS text) AS acquired_at, c.state, c.reason, c.item_hrefs, count(*) OVER () AS of_all
+    SELECT c.acquired_at, c.state, c.reason, c.item_hrefs, count(*) OVER () AS of_all
     FROM watch.coverage c
     WHERE c.watch = :watch AND c.superseded_at IS NULL AND c.state IN ('skipped', 'failed', 'rejected')
     ORDER BY c.acquired_at DESC NULLS FIRST, c.observation_id LIMIT :limit

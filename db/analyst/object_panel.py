@@ -61,7 +61,7 @@ class ObjectPanel:
 def read_object_panel(conn: Connection, track_id: UUID, at: str) -> ObjectPanel:
     """Read an object as it was at a time, as known now.
 
-    ``at`` is a time as PostgreSQL reads it, such as those of :func:`segwatch.db.analyst.list_scenes`.
+    ``at`` is a time as PostgreSQL reads it, such as one in RFC 3339.
 
     Raises
     ------

@@ -75,7 +75,7 @@ class SceneSummary(BaseModel):
     """A scene of a watch."""
 
     scene_id: UUID
-    acquired_at: str = Field(description="as PostgreSQL writes it, which the map's tiles are asked with")
+    acquired_at: AwareDatetime
     state: str
     attribution: str | None
 
@@ -83,7 +83,7 @@ class SceneSummary(BaseModel):
 class UnusedScene(BaseModel):
     """A scene or item that was not observed."""
 
-    acquired_at: str | None
+    acquired_at: AwareDatetime | None
     state: Literal["skipped", "failed", "rejected"]
     reason: str | None
     item_hrefs: list[str] | None
@@ -150,7 +150,7 @@ class AlertRow(Bounds, Belief):
     rule: str
     kind: str
     target: str
-    valid_at: str
+    valid_at: AwareDatetime
     before_m2: float
     after_m2: float
     delivered_at: AwareDatetime | None

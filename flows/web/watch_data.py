@@ -46,8 +46,8 @@ def make_router(engine: Engine, tiles: VectorTiles) -> APIRouter:
     async def tile(
         request: Request,
         watch: str,
-        at: str,
         place: Annotated[Tile, Depends(parse_mercator_tile)],
+        at: Annotated[str, Query(description="time, such as 2026-03-01T12:00:00Z; default: now")] = "now",
         known_at: Annotated[
             str | None, Query(description="only what was recorded up to then; without it, everything")
         ] = None,

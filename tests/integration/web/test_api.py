@@ -15,6 +15,7 @@ import brotli
 import httpx
 import pytest
 import schemathesis
+from ciso8601 import parse_rfc3339
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
 from pydantic import BaseModel
@@ -153,6 +154,8 @@ def test_rows_are_as_described_and_pages_follow_each_other(client: TestClient, t
         assert rows, path
         for row in rows:
             model.model_validate(row)
+        times = [row[name] for row in rows for name in ("acquired_at", "valid_at") if row.get(name)]
+        assert all(map(parse_rfc3339, times)), path
     (lake,) = told.rows("SELECT track_id FROM watch.objects_now")
     then = client.get(f"/api/objects/{lake['track_id']}?at=2030-01-01").json()
     schemas.ObjectRow.model_validate(then)
@@ -169,6 +172,11 @@ def test_rows_are_as_described_and_pages_follow_each_other(client: TestClient, t
     assert client.get("/api/coverage?watch=lakes&state=failed").json() == {"coverage": [], "next": None}
     assert len(client.get("/api/events?kind=earthquake").json()["events"]) == 2
     assert client.get("/api/events?kind=flood").json()["events"] == []
+    (now, then) = (
+        client.get("/api/tiles/0/0/0.mvt", params={"watch": "lakes"} | at)
+        for at in ({}, {"at": "2030-01-01"})
+    )
+    assert (now.status_code, now.content) == (200, then.content), "a tile is of now unless it says of when"
 
 
 def test_events_are_for_readers_of_all_watches(client: TestClient, told: Ledger) -> None:

@@ -26,7 +26,6 @@ export interface Watch extends Bounds {
 
 export interface Scene {
   scene_id: string;
-  /** As PostgreSQL writes it: tiles are asked with exactly this text. */
   acquired_at: string;
   state: string;
   attribution: string | null;
