@@ -109,10 +109,15 @@ def _print_next_steps(out: Console, stack: Stack) -> None:
             "Tables",
             f"{home}segwatch db psql -- -c 'TABLE watch.objects_now LIMIT 5'   (after . .venv/bin/activate)",
         ),
+        (
+            "Try",
+            f"{home}segwatch token create me --all-watches --scope operate && segwatch serve --writing",
+        ),
+        ("", "then log in with that token at http://127.0.0.1:8080/login: try an instruction, save a watch"),
         ("Next", "try the commands in README.md; segwatch finds the running services by itself"),
         ("Stop", "make stop keeps the data, make clean removes it"),
     ):
-        out.print(f"{what + ':':14}{where}", markup=False)
+        out.print(f"{what + ':' if what else '':14}{where}", markup=False)
 
 
 def _start_services(stack: Stack, folder: Path, say: Say) -> None:

@@ -19,6 +19,7 @@ from segwatch.flows.runtime import extras
 from segwatch.flows.web.boxes import BoxText, parse_box
 from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.flows.web.guards.sending import MAX_RESPONSE_BYTES
+from segwatch.flows.web.known_watches import check_watch
 
 #: More are exported by the command line, which needs no memory for them.
 _MAX_OBJECTS = 200_000
@@ -70,6 +71,8 @@ def make_router(reading: Engine) -> APIRouter:
             target,
             None if status is None else [one.value for one in status],
         )
+        with reading.connect() as conn:
+            check_watch(conn, name)
         content, count = _write(reading, shown, form)
         file = f"{_plain(name)}-{(at or datetime.now(UTC)):%Y%m%d}{form.extension}"
         headers = {"Content-Disposition": f'attachment; filename="{file}"', "X-Total-Count": str(count)}

@@ -13,10 +13,6 @@ branch_labels = None
 depends_on = None
 
 
-def _time(name: str, *, nullable: bool = True, default: sa.TextClause | None = None) -> sa.Column[object]:
-    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable, server_default=default)
-
-
 def upgrade() -> None:
     op.create_table(
         'trial',
@@ -24,14 +20,19 @@ def upgrade() -> None:
         sa.Column('reader', sa.Text(), nullable=False),
         sa.Column('source', sa.Text(), nullable=False),
         sa.Column('definition', postgresql.JSONB(), nullable=False),
-        _time('until'),
+        sa.Column('until', sa.DateTime(timezone=True), nullable=True),
         sa.Column('state', sa.Text(), nullable=False),
-        _time('requested_at', nullable=False, default=sa.text('clock_timestamp()')),
-        _time('expires_at', nullable=False),
-        _time('started_at'),
-        _time('finished_at'),
+        sa.Column(
+            'requested_at',
+            sa.DateTime(timezone=True),
+            server_default=sa.text('clock_timestamp()'),
+            nullable=False,
+        ),
+        sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('started_at', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
         sa.Column('worker', sa.Text(), nullable=True),
-        _time('lease_until'),
+        sa.Column('lease_until', sa.DateTime(timezone=True), nullable=True),
         sa.Column('attempts', sa.Integer(), server_default='0', nullable=False),
         sa.Column('stage', sa.Text(), nullable=True),
         sa.Column('tiles_done', sa.Integer(), nullable=True),

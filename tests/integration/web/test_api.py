@@ -202,6 +202,7 @@ REFUSED = [
         for one in ("accuracy", "alerts", "coverage", "reviews", "scenes", "unused")
     ),
     ("GET", "/api/objects?watch=nowhere&at=2024-01-01T00:00:00Z", 404),
+    ("GET", "/api/watches/nowhere/download", 404),
     ("GET", "/api/why-not?watch=nowhere&lon=10&lat=50", 404),
     ("GET", "/api/compare?watch=nowhere&from=2024-01-01&to=2024-02-01", 404),
     ("GET", "/ogc/nowhere", 404),
