@@ -69,6 +69,8 @@ _log = logging.getLogger(__name__)
 _STATEMENT_SECONDS = 10
 _STATIC = Path(__file__).parent / "static"
 _OK = 200
+#: Folders of files whose names hold a digest.
+_LASTING = frozenset({"page", "basemap"})
 #: No inline script and nothing from other sites, because the page shows texts of catalogs and models.
 _POLICY = "; ".join(
     (
@@ -253,12 +255,12 @@ def _add_pages(app: FastAPI) -> None:
 
 
 class _PageFiles(StaticFiles):
-    """Static files; those of the built page are kept by browsers, because their names hold a digest."""
+    """Static files; those of the built page and the base map are kept by browsers."""
 
     def file_response(self, full_path: str | os.PathLike[str], *args: Any, **options: Any) -> Response:
         """Respond with a file."""
         response = super().file_response(full_path, *args, **options)
-        if Path(full_path).parent.name == "page" and response.status_code == _OK:
+        if Path(full_path).parent.name in _LASTING and response.status_code == _OK:
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
 
