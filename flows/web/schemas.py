@@ -66,8 +66,8 @@ class WatchSummary(Bounds):
     failed: int
     pending: int
     rejected: int
-    objects: int
-    hectares: float
+    objects: int | None = Field(description="null where counts=false was asked")
+    hectares: float | None = Field(description="null where counts=false was asked")
     accuracy: list[str]
 
 

@@ -13,7 +13,8 @@ const failed = (error: unknown): Loaded<never> => ({ is: "failed", why: error in
 export async function loadWatches(): Promise<void> {
   store.set({ watches: LOADING });
   try {
-    const { value } = await get<Watch[]>("/api/watches");
+    // the map does not wait until all objects are counted: the panel of the watch asks for that
+    const { value } = await get<Watch[]>("/api/watches", { counts: "false" });
     store.set({ watches: { is: "ready", value } });
     const named = value.some((one) => one.watch === store.state.address.watch);
     if (!named && store.state.address.watch) {
@@ -24,6 +25,12 @@ export async function loadWatches(): Promise<void> {
   } catch (error) {
     store.set({ watches: failed(error) });
   }
+}
+
+/** Count the objects of the watches, which takes seconds where there are many. */
+export async function countObjects(): Promise<void> {
+  const { value } = await get<Watch[]>("/api/watches");
+  store.set({ watches: { is: "ready", value } });
 }
 
 /** Open a watch; `keep` what the address says about dates and choices, else start anew. */

@@ -17,8 +17,9 @@ export interface Watch extends Bounds {
   failed: number;
   pending: number;
   rejected: number;
-  objects: number;
-  hectares: number;
+  /** Null until they are counted: that reads all objects. */
+  objects: number | null;
+  hectares: number | null;
   accuracy: string[];
   min_polygon_m2: number | null;
   min_change_m2: number | null;

@@ -56,7 +56,8 @@ export class Pane {
     this.theme = theme;
     this.map = new maplibregl.Map({
       container, style: makeStyle(theme), center: [0, 20], zoom: 1, attributionControl: false, dragRotate: false, pitchWithRotate: false,
-      canvasContextAttributes: { preserveDrawingBuffer: true },
+      // names of places are there at once, instead of fading in: the map has drawn a third of a second earlier
+      canvasContextAttributes: { preserveDrawingBuffer: true }, fadeDuration: 0,
     });
     this.map.touchZoomRotate.disableRotation();
     this.map.on("style.load", () => {
@@ -79,7 +80,7 @@ export class Pane {
     }
     const before = this.drawn;
     this.drawn = next;
-    const moved = !before || before.watch !== next.watch || before.scene.scene_id !== next.scene.scene_id || before.since?.scene_id !== next.since?.scene_id;
+    const moved = !before || before.watch.watch !== next.watch.watch || before.scene.scene_id !== next.scene.scene_id || before.since?.scene_id !== next.since?.scene_id;
     const rebuilt = moved && this.showObjects(next);
     if (moved || before.imagery !== next.imagery) this.showImagery(next);
     if (rebuilt || !before || before.statuses !== next.statuses || before.targets !== next.targets) this.styleObjects(next);
