@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { DEFAULTS, readAddress, writeAddress } from "./address";
+import { coverView } from "./map/ahead";
 import { isoTime } from "./times";
 import { area, boxOf, describeStatus, percent, tileBoxOf } from "./words";
 
@@ -16,6 +17,14 @@ describe("the address", () => {
     expect(writeAddress(DEFAULTS)).toBe("");
     expect(readAddress("#mode=fly&view=1/2&sort=x&theme=")).toEqual(DEFAULTS);
     expect(readAddress("#view=99/0/0").view).toBeNull();
+  });
+});
+
+describe("tiles asked for ahead", () => {
+  it("cover the view, across 180 degrees and beyond the poles too", () => {
+    expect(coverView(-180, -90, 179.9, 90, 0)).toEqual(["0/0/0"]);
+    expect(coverView(15, 46, 18, 47, 8).sort()).toEqual(["8/138/90", "8/138/91", "8/139/90", "8/139/91", "8/140/90", "8/140/91"]);
+    expect(coverView(179, 1, 181, 2, 2)).toEqual(["2/3/1", "2/0/1"]);
   });
 });
 

@@ -3,6 +3,7 @@ import * as maplibregl from "maplibre-gl";
 import "maplibre-gl/dist/maplibre-gl.css";
 import workerUrl from "maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url";
 import { Protocol } from "pmtiles";
+import { askAhead, stopAhead } from "./ahead";
 import { makeHatches } from "./hatch";
 import { colour, comparedFilter, dotOpacity, makeFilters } from "./expressions";
 import { CLICKABLE, makeChangeLayers, makeObjectLayers, makeStyle, OBJECTS } from "./style";
@@ -35,6 +36,8 @@ export interface Counts {
 }
 
 const LABELS = "countries";
+/** Largest zoom of tiles of objects; closer, they are drawn larger. */
+const MAX_TILE_ZOOM = 16;
 
 /** Address of the tiles; the server simplifies the objects and draws the largest as polygons. */
 function tileAddress({ watch, scene, since }: Drawing): string {
@@ -59,6 +62,7 @@ export class Pane {
       // names of places are there at once, instead of fading in: the map has drawn a third of a second earlier
       canvasContextAttributes: { preserveDrawingBuffer: true }, fadeDuration: 0,
     });
+    this.map.on("movestart", stopAhead);
     this.map.touchZoomRotate.disableRotation();
     this.map.on("style.load", () => {
       for (const [name, image] of makeHatches(this.theme)) this.map.addImage(name, image, { pixelRatio: 2 });
@@ -81,6 +85,7 @@ export class Pane {
     const before = this.drawn;
     this.drawn = next;
     const moved = !before || before.watch.watch !== next.watch.watch || before.scene.scene_id !== next.scene.scene_id || before.since?.scene_id !== next.since?.scene_id;
+    if (moved) stopAhead();
     const rebuilt = moved && this.showObjects(next);
     if (moved || before.imagery !== next.imagery) this.showImagery(next);
     if (rebuilt || !before || before.statuses !== next.statuses || before.targets !== next.targets) this.styleObjects(next);
@@ -90,6 +95,14 @@ export class Pane {
   /** Acquisition time of the scene that is drawn. */
   drawnAt(): string {
     return this.drawn?.scene.acquired_at ?? "";
+  }
+
+  /** Ask for the tiles of other scenes in this view, as people step to the dates beside this one. */
+  askAhead(scenes: Scene[]): void {
+    const { drawn } = this;
+    if (!drawn || drawn.since) return;
+    const zoom = Math.min(MAX_TILE_ZOOM, Math.floor(this.map.getZoom()));
+    void askAhead(scenes.map((scene) => tileAddress({ ...drawn, scene })), this.map.getBounds(), zoom);
   }
 
   /** Ask anew for everything that is drawn. */
@@ -113,7 +126,7 @@ export class Pane {
       this.map.removeSource(OBJECTS);
     }
     this.comparing = comparing;
-    this.map.addSource(OBJECTS, { type: "vector", maxzoom: 16, tiles });
+    this.map.addSource(OBJECTS, { type: "vector", maxzoom: MAX_TILE_ZOOM, tiles });
     const layers = comparing ? makeChangeLayers(drawing.theme) : makeObjectLayers(drawing.theme);
     for (const layer of layers) this.map.addLayer(layer, LABELS);
     return true;

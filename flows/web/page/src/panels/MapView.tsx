@@ -6,6 +6,7 @@ import { type Drawing } from "../map/pane";
 import { type Drawings, Stage } from "../map/stage";
 import type { Theme } from "../palette";
 import { currentWatch, earlierIndex, ready, sceneIndex, type State, store, useStore } from "../store";
+import type { Scene } from "../types";
 import { boxOf } from "../words";
 
 const HALF = 50;
@@ -75,9 +76,17 @@ function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady:
   map.on("idle", () => {
     store.set({ inView: stage.main.listObjects(), inViewAt: stage.main.drawnAt(), counts: stage.main.countObjects() });
     markBusy(false);
+    stage.main.askAhead(besideCurrent());
   });
   map.on("error", ({ error }) => reportProblem(error));
   return stage;
+}
+
+/** The scenes before and after the one on show. */
+function besideCurrent(): Scene[] {
+  const scenes = ready(store.state.scenes) ?? [];
+  const index = sceneIndex(store.state);
+  return [scenes[index - 1], scenes[index + 1]].filter((one) => one !== undefined);
 }
 
 function markBusy(busy: boolean): void {
