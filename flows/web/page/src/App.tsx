@@ -8,6 +8,7 @@ import { AlertInbox } from "./panels/AlertInbox";
 import { ComparePanel } from "./panels/ComparePanel";
 import { Legend } from "./panels/Legend";
 import { MapView } from "./panels/MapView";
+import { NewWatch } from "./panels/NewWatch";
 import { ObjectPanel } from "./panels/ObjectPanel";
 import { PrintFrame } from "./panels/PrintFrame";
 import { Search } from "./panels/Search";
@@ -18,7 +19,7 @@ import { currentWatch, ready, sceneIndex, store, useStore } from "./store";
 import { Await } from "./ui/parts";
 
 const NARROW = "(max-width: 760px)";
-const TABS: [Tab, string][] = [["alerts", "Alerts"], ["object", "Object"], ["compare", "Compare"], ["watch", "Watch"], ["tools", "Tools"]];
+const TABS: [Tab, string][] = [["alerts", "Alerts"], ["object", "Object"], ["compare", "Compare"], ["watch", "Watch"], ["tools", "Tools"], ["new", "New watch"]];
 
 function useTheme(): Theme {
   const { address } = useStore();
@@ -108,6 +109,7 @@ function Tabs({ tab }: { tab: Tab }) {
         {tab === "compare" && <ComparePanel />}
         {tab === "watch" && <WatchPanel />}
         {tab === "tools" && <Tools />}
+        {tab === "new" && <NewWatch />}
       </div>
     </>
   );
@@ -118,11 +120,12 @@ function FirstSteps() {
     <section id="panel" aria-label="First steps">
       <h2>No watch has found a scene yet</h2>
       <ol>
-        <li>Write a watch file, or take one from the folder <code>examples</code>.</li>
+        <li>Write a watch file, or take one from the folder <code>examples</code>; or make a watch below.</li>
         <li><code>segwatch apply FILE</code> saves it and shows what it would find.</li>
         <li><code>segwatch run WATCH</code> searches the catalog and segments the scenes.</li>
       </ol>
       <button type="button" onClick={() => void loadWatches()}>Look again</button>
+      <NewWatch />
     </section>
   );
 }

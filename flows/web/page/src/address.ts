@@ -2,7 +2,7 @@
 import { NOT_JUDGED } from "./words";
 
 export type Mode = "one" | "swipe" | "blink" | "changes";
-export type Tab = "alerts" | "object" | "compare" | "watch" | "tools";
+export type Tab = "alerts" | "object" | "compare" | "watch" | "tools" | "new";
 export type Sort = "newest" | "oldest" | "confidence" | "area";
 
 export interface View {
@@ -38,7 +38,7 @@ export const DEFAULTS: Address = {
 };
 
 const MODES: Mode[] = ["one", "swipe", "blink", "changes"];
-const TABS: Tab[] = ["alerts", "object", "compare", "watch", "tools"];
+const TABS: Tab[] = ["alerts", "object", "compare", "watch", "tools", "new"];
 const SORTS: Sort[] = ["newest", "oldest", "confidence", "area"];
 const THEMES = ["auto", "light", "dark"] as const;
 

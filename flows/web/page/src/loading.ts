@@ -36,9 +36,9 @@ export async function countObjects(): Promise<void> {
 /** Open a watch; `keep` what the address says about dates and choices, else start anew. */
 export async function openWatch(name: string, keep = false): Promise<void> {
   const fresh = keep ? {} : { at: "", from: "", mode: "one" as const, view: null, targets: [], object: "", alert: "", kinds: [] };
-  store.set({ scenes: LOADING, alerts: LOADING, unused: [], picked: [], opened: null, playing: false });
+  store.set({ scenes: LOADING, alerts: LOADING, unused: [], picked: [], opened: null, playing: false, area: null });
   store.go({ watch: name, ...fresh });
-  await Promise.all([loadScenes(name), loadAlerts(), loadUnused(name)]);
+  await Promise.all([loadScenes(name), loadAlerts(), loadUnused(name), loadArea(name)]);
   await loadOpened().catch(() => undefined);
 }
 
@@ -69,6 +69,12 @@ function addClearShares(scenes: Scene[], coverage: CoverageRow[]): Scene[] {
 async function loadUnused(watch: string): Promise<void> {
   const { value } = await get<UnusedScene[]>("/api/unused", { watch }).catch(() => ({ value: [] as UnusedScene[] }));
   if (isCurrent(watch)) store.set({ unused: value });
+}
+
+/** Load the outline of the watch's area; the map is complete without it. */
+async function loadArea(watch: string): Promise<void> {
+  const found = await get<GeoJSON.FeatureCollection>("/ogc/collections/watch.watches/items", { watch, limit: "1" }).catch(() => null);
+  if (isCurrent(watch)) store.set({ area: found?.value.features[0]?.geometry ?? null });
 }
 
 const NO_ALERTS: Alerts = { rows: [], count: 0, next: "", ofAll: 0, refuted: 0, open: 0, kinds: [], targets: [] };

@@ -6,6 +6,7 @@ import { Protocol } from "pmtiles";
 import { askAhead, stopAhead } from "./ahead";
 import { makeHatches } from "./hatch";
 import { colour, comparedFilter, dotOpacity, makeFilters } from "./expressions";
+import { makeOverlayLayers, OVERLAY } from "./overlay";
 import { CLICKABLE, makeChangeLayers, makeObjectLayers, makeStyle, OBJECTS } from "./style";
 import type { Theme } from "../palette";
 import type { DrawnObject, ObjectFeature, Scene, Watch } from "../types";
@@ -36,6 +37,7 @@ export interface Counts {
 }
 
 const LABELS = "countries";
+const FIRST_OVERLAY = "overlay-watch";
 /** Largest zoom of tiles of objects; closer, they are drawn larger. */
 const MAX_TILE_ZOOM = 16;
 
@@ -54,6 +56,7 @@ export class Pane {
   private theme: Theme;
   private loaded = false;
   private comparing = false;
+  private overlay: GeoJSON.FeatureCollection = { type: "FeatureCollection", features: [] };
 
   constructor(container: HTMLElement, theme: Theme) {
     this.theme = theme;
@@ -66,6 +69,8 @@ export class Pane {
     this.map.touchZoomRotate.disableRotation();
     this.map.on("style.load", () => {
       for (const [name, image] of makeHatches(this.theme)) this.map.addImage(name, image, { pixelRatio: 2 });
+      this.map.addSource(OVERLAY, { type: "geojson", data: this.overlay });
+      for (const layer of makeOverlayLayers(this.theme)) this.map.addLayer(layer, LABELS);
       this.loaded = true;
       this.drawn = null;
       if (this.wanted) this.draw(this.wanted);
@@ -95,6 +100,12 @@ export class Pane {
   /** Acquisition time of the scene that is drawn. */
   drawnAt(): string {
     return this.drawn?.scene.acquired_at ?? "";
+  }
+
+  /** Show outlines over the objects. */
+  lay(overlay: GeoJSON.FeatureCollection): void {
+    this.overlay = overlay;
+    if (this.loaded) this.map.getSource<maplibregl.GeoJSONSource>(OVERLAY)?.setData(overlay);
   }
 
   /** Ask for the tiles of other scenes in this view, as people step to the dates beside this one. */
@@ -128,7 +139,7 @@ export class Pane {
     this.comparing = comparing;
     this.map.addSource(OBJECTS, { type: "vector", maxzoom: MAX_TILE_ZOOM, tiles });
     const layers = comparing ? makeChangeLayers(drawing.theme) : makeObjectLayers(drawing.theme);
-    for (const layer of layers) this.map.addLayer(layer, LABELS);
+    for (const layer of layers) this.map.addLayer(layer, FIRST_OVERLAY);
     return true;
   }
 

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { askWhy } from "./WhyNot";
 import { openObject, setStage } from "../choosing";
 import { type Drawing } from "../map/pane";
+import { makeOverlay } from "../map/overlay";
 import { type Drawings, Stage } from "../map/stage";
 import type { Theme } from "../palette";
 import { currentWatch, earlierIndex, ready, sceneIndex, type State, store, useStore } from "../store";
@@ -39,6 +40,9 @@ export function MapView({ theme }: { theme: Theme }) {
     made.draw(drawings);
     if (drawings.mode === "swipe") made.swipe(share / 100);
   });
+
+  const draft = state.address.tab === "new" ? state.draft : null;
+  useEffect(() => stage.current?.main.lay(makeOverlay(state.area, draft)), [state.area, draft?.area, draft?.trial]);
 
   const swiping = state.address.mode === "swipe";
   return (
