@@ -71,6 +71,15 @@ class WatchSummary(Bounds):
     accuracy: list[str]
 
 
+class MapBackground(BaseModel):
+    """Raster tiles that the map shows below the imagery."""
+
+    model_config = _STRICT
+
+    tiles: str | None = Field(description="URL with {z}, {x} and {y}; null where none are set")
+    attribution: str
+
+
 class SceneSummary(BaseModel):
     """A scene of a watch."""
 

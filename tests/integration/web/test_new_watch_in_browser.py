@@ -20,8 +20,9 @@ from tests.support.paths import ROOT
 AXE = ROOT / "flows" / "web" / "page" / "node_modules" / "axe-core" / "axe.min.js"
 SQUARE = {"type": "Polygon", "coordinates": [[[10, 40], [10.1, 40], [10.1, 40.1], [10, 40.1], [10, 40]]]}
 SOURCE = {
-    "id": "watch:lakes", "title": "Made scenes", "collection": "made", "gsd_m": 10, "attribution": None, "license": None,
-    "watches": ["lakes"], "scenes": 2, "first_at": None, "last_at": "2024-05-01T10:00:00Z", "bbox": None,
+    "id": "watch:lakes", "title": "Made scenes", "collection": "made", "gsd_m": 10, "attribution": None,
+    "license": None, "watches": ["lakes"], "scenes": 2, "first_at": None, "last_at": "2024-05-01T10:00:00Z",
+    "bbox": None,
 }  # fmt: skip
 SOURCES = {
     "may_try": True, "why_not": None, "limits": {"area_km2": 500, "tiles": 200, "pending": 3, "hours": 24},
@@ -49,7 +50,10 @@ CHECK = {
     "source": "watch:lakes", "answers": True, "has_collection": True, "scenes": 5, "complete": True, "by_month": {},
     "first_at": None, "last_at": None, "rejected": 0, "problem": None,
 }  # fmt: skip
-SAVED = {"watch": "bay", "revision": "r", "created": True, "scheduled": True, "note": "It runs at 06:00.", "warnings": [], "lines": []}  # fmt: skip
+SAVED = {
+    "watch": "bay", "revision": "r", "created": True, "scheduled": True, "note": "It runs at 06:00.", "warnings": [],
+    "lines": [],
+}  # fmt: skip
 
 
 class Answers:

@@ -2,7 +2,7 @@
 import { useEffect } from "preact/hooks";
 import type { Tab } from "./address";
 import { getStage } from "./choosing";
-import { loadWatches, openWatch } from "./loading";
+import { loadBackground, loadWatches, openWatch } from "./loading";
 import type { Theme } from "./palette";
 import { AlertInbox } from "./panels/AlertInbox";
 import { ComparePanel } from "./panels/ComparePanel";
@@ -32,7 +32,7 @@ function useTheme(): Theme {
 export function App() {
   const { address, watches, sheet } = useStore();
   const theme = useTheme();
-  useEffect(() => { void loadWatches(); }, []);
+  useEffect(() => { void loadWatches(); void loadBackground(); }, []);
   useEffect(() => {
     // alerts and scenes belong to the watch: until both are there, no button leads to another watch's object
     const { scenes, alerts } = store.state;
@@ -151,5 +151,5 @@ function Notices() {
 function Sources() {
   const state = useStore();
   const scene = (ready(state.scenes) ?? [])[sceneIndex(state)];
-  return <footer id="attribution">{scene?.attribution ? `${scene.attribution}. ` : ""}Base map: Natural Earth; places: GeoNames (CC BY 4.0). <a href="/static/page/LICENSES.txt">Licences</a></footer>;
+  return <footer id="attribution">{[scene?.attribution, state.background?.attribution].filter(Boolean).map((one) => `${one}. `)}Base map: Natural Earth; places: GeoNames (CC BY 4.0). <a href="/static/page/LICENSES.txt">Licences</a></footer>;
 }

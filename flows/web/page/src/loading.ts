@@ -2,7 +2,7 @@
 import { get, Refused } from "./api";
 import { LOADING, type Loaded, ready, store } from "./store";
 import { addressTime, instant } from "./times";
-import type { Alert, Alerts, CoverageRow, Scene, UnusedScene, Watch } from "./types";
+import type { Alert, Alerts, Background, CoverageRow, Scene, UnusedScene, Watch } from "./types";
 
 /** Alerts of a page. */
 const PAGE = "500";
@@ -25,6 +25,12 @@ export async function loadWatches(): Promise<void> {
   } catch (error) {
     store.set({ watches: failed(error) });
   }
+}
+
+/** Ask which ground of another host the map shows; without an answer it shows its own. */
+export async function loadBackground(): Promise<void> {
+  const found = await get<Background>("/api/background").catch(() => null);
+  store.set({ background: found?.value ?? null });
 }
 
 /** Count the objects of the watches, which takes seconds where there are many. */

@@ -4,7 +4,7 @@ import { type Address, readAddress, writeAddress } from "./address";
 import { type Draft, NO_DRAFT } from "./drafts/types";
 import { instant } from "./times";
 import type { Why } from "./panels/WhyNot";
-import type { Alert, Alerts, DrawnObject, Scene, UnusedScene, Watch } from "./types";
+import type { Alert, Alerts, Background, DrawnObject, Scene, UnusedScene, Watch } from "./types";
 
 export type Loaded<T> = { is: "loading" } | { is: "failed"; why: string } | { is: "ready"; value: T };
 
@@ -37,6 +37,8 @@ export interface State {
   draft: Draft;
   /** Area of the watch on show; null until it is there. */
   area: GeoJSON.Geometry | null;
+  /** Null until the server said which; the map need not wait for it. */
+  background: Background | null;
 }
 
 export const LOADING = { is: "loading" } as const;
@@ -45,7 +47,7 @@ class Store {
   state: State = {
     address: readAddress(location.hash), watches: LOADING, scenes: LOADING, alerts: LOADING, unused: [], inView: [], inViewAt: "",
     counts: { objects: 0, outlined: 0, refuted: 0 }, picked: [], opened: null, busy: false, problem: "", playing: false, sheet: false, asking: "object", why: null,
-    draft: NO_DRAFT, area: null,
+    draft: NO_DRAFT, area: null, background: null,
   };
 
   private readonly listeners = new Set<() => void>();

@@ -25,6 +25,12 @@ export interface Watch extends Bounds {
   min_change_m2: number | null;
 }
 
+/** Raster tiles of another host, below the imagery; `tiles` is null where the server sets none. */
+export interface Background {
+  tiles: string | null;
+  attribution: string;
+}
+
 export interface Scene {
   scene_id: string;
   /** As PostgreSQL writes it: tiles are asked with exactly this text. */

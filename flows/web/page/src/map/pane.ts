@@ -9,7 +9,7 @@ import { colour, comparedFilter, dotOpacity, makeFilters } from "./expressions";
 import { makeOverlayLayers, OVERLAY } from "./overlay";
 import { CLICKABLE, makeChangeLayers, makeObjectLayers, makeStyle, OBJECTS } from "./style";
 import type { Theme } from "../palette";
-import type { DrawnObject, ObjectFeature, Scene, Watch } from "../types";
+import type { Background, DrawnObject, ObjectFeature, Scene, Watch } from "../types";
 import { type Box, tileBoxOf } from "../words";
 
 maplibregl.setWorkerUrl(workerUrl);
@@ -37,6 +37,7 @@ export interface Counts {
 }
 
 const LABELS = "countries";
+const GROUND_LAYER = "ground";
 const FIRST_OVERLAY = "overlay-watch";
 /** Largest zoom of tiles of objects; closer, they are drawn larger. */
 const MAX_TILE_ZOOM = 16;
@@ -56,6 +57,7 @@ export class Pane {
   private theme: Theme;
   private loaded = false;
   private comparing = false;
+  private background: Background | null = null;
   private overlay: GeoJSON.FeatureCollection = { type: "FeatureCollection", features: [] };
 
   constructor(container: HTMLElement, theme: Theme) {
@@ -71,6 +73,7 @@ export class Pane {
       for (const [name, image] of makeHatches(this.theme)) this.map.addImage(name, image, { pixelRatio: 2 });
       this.map.addSource(OVERLAY, { type: "geojson", data: this.overlay });
       for (const layer of makeOverlayLayers(this.theme)) this.map.addLayer(layer, LABELS);
+      if (this.background) this.addBackground(this.background);
       this.loaded = true;
       this.drawn = null;
       if (this.wanted) this.draw(this.wanted);
@@ -100,6 +103,23 @@ export class Pane {
   /** Acquisition time of the scene that is drawn. */
   drawnAt(): string {
     return this.drawn?.scene.acquired_at ?? "";
+  }
+
+  /** Show the ground of another host below imagery and objects. */
+  showBackground(background: Background | null): void {
+    if (background?.tiles === this.background?.tiles) return;
+    this.background = background;
+    if (!this.loaded) return;
+    if (this.map.getLayer(GROUND_LAYER)) this.map.removeLayer(GROUND_LAYER);
+    if (this.map.getSource(GROUND_LAYER)) this.map.removeSource(GROUND_LAYER);
+    if (background) this.addBackground(background);
+  }
+
+  private addBackground({ tiles }: Background): void {
+    if (!tiles) return;
+    this.map.addSource(GROUND_LAYER, { type: "raster", tileSize: 256, tiles: [tiles] });
+    const above = ["imagery", "unseen", FIRST_OVERLAY].find((one) => this.map.getLayer(one));
+    this.map.addLayer({ id: GROUND_LAYER, type: "raster", source: GROUND_LAYER, paint: { "raster-fade-duration": 0 } }, above);
   }
 
   /** Show outlines over the objects. */

@@ -43,6 +43,7 @@ export function MapView({ theme }: { theme: Theme }) {
 
   const draft = state.address.tab === "new" ? state.draft : null;
   useEffect(() => stage.current?.main.lay(makeOverlay(state.area, draft)), [state.area, draft?.area, draft?.trial]);
+  useEffect(() => stage.current?.showBackground(state.background), [state.background]);
 
   const swiping = state.address.mode === "swipe";
   return (
