@@ -14,28 +14,30 @@ from segwatch.db.analyst.rows import Rows, choose_bounds, fetch_rows
 #: force is that of the objects; before any object is found, the one queued last. Refuted objects count nowhere.
 _WATCHES = text(
     """
-    SELECT c.watch,
-           coalesce((SELECT n.instruction FROM watch.objects_now n WHERE n.watch = c.watch LIMIT 1),
-                    (array_agg(c.instruction ORDER BY c.discovered_at DESC, c.acquired_at DESC))[1]) AS instruction,
-           (array_agg(c.model ORDER BY c.committed_at DESC NULLS LAST))[1] AS model,
-           count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'observed') AS observed,
-           count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'skipped') AS skipped,
-           count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'failed') AS failed,
-           count(DISTINCT c.scene_key) FILTER (WHERE c.state IN ('pending', 'leased', 'inferred')) AS pending,
-           count(*) FILTER (WHERE c.state = 'rejected') AS rejected,
-           (SELECT w.min_polygon_m2 FROM watch.watches w WHERE w.watch = c.watch) AS min_polygon_m2,
-           (SELECT w.min_change_m2 FROM watch.watches w WHERE w.watch = c.watch) AS min_change_m2,
-           (SELECT w.state FROM watch.watches w WHERE w.watch = c.watch) AS state,
-           (SELECT w.state_since FROM watch.watches w WHERE w.watch = c.watch) AS state_since,
-           (SELECT count(*) FROM watch.objects_now n
-            WHERE n.watch = c.watch AND n.status IS DISTINCT FROM 'refuted') AS objects,
-           (SELECT coalesce(sum(n.area_m2), 0) / 1e4 FROM watch.objects_now n
-            WHERE n.watch = c.watch AND n.status IS DISTINCT FROM 'refuted') AS hectares,
-           ST_XMin(ST_Extent(c.geom)) AS west, ST_YMin(ST_Extent(c.geom)) AS south,
-           ST_XMax(ST_Extent(c.geom)) AS east, ST_YMax(ST_Extent(c.geom)) AS north,
-           ST_XMin(ST_Extent(ST_ShiftLongitude(c.geom))) AS west_to_360,
-           ST_XMax(ST_Extent(ST_ShiftLongitude(c.geom))) AS east_to_360
-    FROM watch.coverage c WHERE c.superseded_at IS NULL GROUP BY c.watch ORDER BY c.watch
+    SELECT g.*, CASE WHEN :counts THEN n.objects END AS objects, CASE WHEN :counts THEN n.hectares END AS hectares
+    FROM (
+        SELECT c.watch,
+               coalesce((SELECT n.instruction FROM watch.objects_now n WHERE n.watch = c.watch LIMIT 1),
+                        (array_agg(c.instruction ORDER BY c.discovered_at DESC, c.acquired_at DESC))[1]) AS instruction,
+               (array_agg(c.model ORDER BY c.committed_at DESC NULLS LAST))[1] AS model,
+               count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'observed') AS observed,
+               count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'skipped') AS skipped,
+               count(DISTINCT c.scene_key) FILTER (WHERE c.state = 'failed') AS failed,
+               count(DISTINCT c.scene_key) FILTER (WHERE c.state IN ('pending', 'leased', 'inferred')) AS pending,
+               count(*) FILTER (WHERE c.state = 'rejected') AS rejected,
+               (SELECT w.min_polygon_m2 FROM watch.watches w WHERE w.watch = c.watch) AS min_polygon_m2,
+               (SELECT w.min_change_m2 FROM watch.watches w WHERE w.watch = c.watch) AS min_change_m2,
+               (SELECT w.state FROM watch.watches w WHERE w.watch = c.watch) AS state,
+               (SELECT w.state_since FROM watch.watches w WHERE w.watch = c.watch) AS state_since,
+               ST_XMin(ST_Extent(c.geom)) AS west, ST_YMin(ST_Extent(c.geom)) AS south,
+               ST_XMax(ST_Extent(c.geom)) AS east, ST_YMax(ST_Extent(c.geom)) AS north,
+               ST_XMin(ST_Extent(ST_ShiftLongitude(c.geom))) AS west_to_360,
+               ST_XMax(ST_Extent(ST_ShiftLongitude(c.geom))) AS east_to_360
+        FROM watch.coverage c WHERE c.superseded_at IS NULL GROUP BY c.watch) g
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS objects, coalesce(sum(o.area_m2), 0) / 1e4 AS hectares FROM watch.objects_now o
+        WHERE :counts AND o.watch = g.watch AND o.status IS DISTINCT FROM 'refuted') n
+    ORDER BY g.watch
     """
 )
 _SUMMARY = text(
@@ -78,16 +80,22 @@ _UPGRADES = text(
 )
 
 
-def list_watches(conn: Connection) -> Rows:
+def list_watches(conn: Connection, *, counts: bool = True) -> Rows:
     """List the watches that have observations, with counts of scenes and objects and the bounds of their coverage.
+
+    Parameters
+    ----------
+    counts
+        Whether to count the objects and sum their area, which reads all of them.
 
     Returns
     -------
     Rows
         By name. ``west``, ``south``, ``east``, ``north`` in degrees (EPSG:4326) are None before the first observation,
         and ``west`` is east of ``east`` where the coverage crosses the antimeridian. ``accuracy`` has lines of text.
+        ``objects`` and ``hectares`` are None without ``counts``.
     """
-    rows = [choose_bounds(row) for row in fetch_rows(conn, _WATCHES)]
+    rows = [choose_bounds(row) for row in fetch_rows(conn, _WATCHES, counts=counts)]
     return [row | {"accuracy": describe_accuracy(read_accuracy(conn, row["watch"]))} for row in rows]
 
 

@@ -104,6 +104,7 @@ def _make_options(
     settings: FlowSettings, host: str, engine: Engine | None, *, closed: bool, writing: bool
 ) -> ServerOptions:
     from segwatch.flows.web import announcements, events, reviews
+    from segwatch.flows.web.background import find_background
     from segwatch.flows.web.guards.site import make_site
     from segwatch.flows.web.options import ServerOptions
 
@@ -121,6 +122,7 @@ def _make_options(
         prefect_url=settings.prefect_ui_url or _find_prefect_pages(),
         credentials=settings.credentials_for,
         imagery_hosts=settings.imagery_hosts,
+        background=find_background(settings),
         site=make_site(settings, host),
         closed=closed,
     )

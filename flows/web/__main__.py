@@ -26,6 +26,7 @@ def main() -> None:
         require_extras("the web server", "serve")
         if not database_url:
             parser.error(f"set {_DATABASE} to the postgresql:// URL of a role that may read the schema watch")
+        from segwatch.flows.web.background import find_background
         from segwatch.flows.web.guards.site import make_site
         from segwatch.flows.web.options import ServerOptions
         from segwatch.flows.web.server import serve
@@ -33,6 +34,7 @@ def main() -> None:
         settings = load_settings()
         options = ServerOptions(
             imagery_hosts=settings.imagery_hosts,
+            background=find_background(settings),
             site=make_site(settings, _HOST),
             prefect_url=settings.prefect_ui_url,
         )

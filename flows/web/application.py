@@ -30,6 +30,7 @@ from segwatch.flows.web import (
     alerts,
     announcements,
     assessments,
+    background,
     comparing,
     description,
     downloads,
@@ -70,22 +71,9 @@ _log = logging.getLogger(__name__)
 _STATEMENT_SECONDS = 10
 _STATIC = Path(__file__).parent / "static"
 _OK = 200
-#: No inline script and nothing from other sites, because the page shows texts of catalogs and models.
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "worker-src 'self' blob:",
-        "style-src 'self'",
-        "img-src 'self' data: blob:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
+#: Folders of files whose names hold a digest.
+_LASTING = frozenset({"page", "basemap"})
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -166,8 +154,9 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     app.add_middleware(CrossOrigin, origins=options.site.origins)
     app.add_middleware(RateLimit, rate=rate)
     app.add_middleware(HeaderFilter, site=options.site)
-    app.add_middleware(_SecurityHeaders)
+    app.add_middleware(_SecurityHeaders, background=options.background)
     _handle_errors(app)
+    app.include_router(background.make_router(options.background), prefix="/api", tags=["watches"])
     app.include_router(health.make_router(engines.health))
     tiles = vector_tiles.VectorTiles(engines.tiles)
     app.include_router(watch_data.make_router(engines.api, tiles), prefix="/api", tags=["watches"])
@@ -203,6 +192,27 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     app.mount("/ogc", application.MountedApp(features))
     app.mount("/static", _PageFiles(directory=_STATIC), name="static")
     return app
+
+
+def _write_policy(shown: background.Background | None) -> str:
+    """Write the content policy: no inline script and, but for tiles that a setting names, nothing from other hosts.
+
+    The page shows texts of catalogs and models.
+    """
+    tiles = f" {shown.origin}" if shown else ""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "worker-src 'self' blob:",
+            "style-src 'self'",
+            f"img-src 'self' data: blob:{tiles}",
+            f"connect-src 'self'{tiles}",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -255,12 +265,12 @@ def _add_pages(app: FastAPI) -> None:
 
 
 class _PageFiles(StaticFiles):
-    """Static files; those of the built page are kept by browsers, because their names hold a digest."""
+    """Static files; those of the built page and the base map are kept by browsers."""
 
     def file_response(self, full_path: str | os.PathLike[str], *args: Any, **options: Any) -> Response:
         """Respond with a file."""
         response = super().file_response(full_path, *args, **options)
-        if Path(full_path).parent.name == "page" and response.status_code == _OK:
+        if Path(full_path).parent.name in _LASTING and response.status_code == _OK:
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
 
@@ -268,8 +278,9 @@ class _PageFiles(StaticFiles):
 class _SecurityHeaders:
     """Middleware that adds security headers to every response."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, background: background.Background | None) -> None:
         self._app = app
+        self._headers = _HEADERS | {"Content-Security-Policy": _write_policy(background)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and add the headers to its response."""
@@ -277,7 +288,7 @@ class _SecurityHeaders:
         async def send_secured(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from segwatch.flows.web.announcements import AnnouncementIntake
+from segwatch.flows.web.background import Background
 from segwatch.flows.web.events import EventIntake
 from segwatch.flows.web.guards.site import Site
 from segwatch.flows.web.operations import OperationIntake
@@ -34,6 +35,8 @@ class ServerOptions:
     """Credentials for reading imagery, by name of the profile."""
     imagery_hosts: tuple[str, ...] = ()
     """See :attr:`segwatch.flows.config.settings.FlowSettings.imagery_hosts`."""
+    background: Background | None = None
+    """None = the map asks no other host for tiles."""
     site: Site = field(default_factory=Site)
     closed: bool = False
     """Whether readers have to identify themselves."""

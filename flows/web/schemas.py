@@ -66,9 +66,18 @@ class WatchSummary(Bounds):
     failed: int
     pending: int
     rejected: int
-    objects: int
-    hectares: float
+    objects: int | None = Field(description="null where counts=false was asked")
+    hectares: float | None = Field(description="null where counts=false was asked")
     accuracy: list[str]
+
+
+class MapBackground(BaseModel):
+    """Raster tiles that the map shows below the imagery."""
+
+    model_config = _STRICT
+
+    tiles: str | None = Field(description="URL with {z}, {x} and {y}; null where none are set")
+    attribution: str
 
 
 class SceneSummary(BaseModel):

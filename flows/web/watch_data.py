@@ -66,10 +66,14 @@ def make_router(engine: Engine, tiles: VectorTiles) -> APIRouter:
 
 def _add_watches(routes: APIRouter, engine: Engine) -> None:
     @routes.get("/watches", responses={200: {"model": list[schemas.WatchSummary]}, **REFUSALS})
-    def watches() -> analyst.Rows:
+    def watches(
+        counts: Annotated[
+            bool, Query(description="false: objects and hectares are null, and no object is read for them")
+        ] = True,
+    ) -> analyst.Rows:
         """List every watch with its counts, bounds, and what is known about the accuracy of its areas."""
         with engine.connect() as conn:
-            return analyst.list_watches(conn)
+            return analyst.list_watches(conn, counts=counts)
 
     @routes.get("/scenes", responses={200: {"model": list[schemas.SceneSummary]}, **REFUSALS})
     def scenes(watch: str) -> analyst.Rows:

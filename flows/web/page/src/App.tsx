@@ -2,12 +2,13 @@
 import { useEffect } from "preact/hooks";
 import type { Tab } from "./address";
 import { getStage } from "./choosing";
-import { loadWatches, openWatch } from "./loading";
+import { loadBackground, loadWatches, openWatch } from "./loading";
 import type { Theme } from "./palette";
 import { AlertInbox } from "./panels/AlertInbox";
 import { ComparePanel } from "./panels/ComparePanel";
 import { Legend } from "./panels/Legend";
 import { MapView } from "./panels/MapView";
+import { NewWatch } from "./panels/NewWatch";
 import { ObjectPanel } from "./panels/ObjectPanel";
 import { PrintFrame } from "./panels/PrintFrame";
 import { Search } from "./panels/Search";
@@ -18,7 +19,7 @@ import { currentWatch, ready, sceneIndex, store, useStore } from "./store";
 import { Await } from "./ui/parts";
 
 const NARROW = "(max-width: 760px)";
-const TABS: [Tab, string][] = [["alerts", "Alerts"], ["object", "Object"], ["compare", "Compare"], ["watch", "Watch"], ["tools", "Tools"]];
+const TABS: [Tab, string][] = [["alerts", "Alerts"], ["object", "Object"], ["compare", "Compare"], ["watch", "Watch"], ["tools", "Tools"], ["new", "New watch"]];
 
 function useTheme(): Theme {
   const { address } = useStore();
@@ -31,7 +32,7 @@ function useTheme(): Theme {
 export function App() {
   const { address, watches, sheet } = useStore();
   const theme = useTheme();
-  useEffect(() => { void loadWatches(); }, []);
+  useEffect(() => { void loadWatches(); void loadBackground(); }, []);
   useEffect(() => {
     // alerts and scenes belong to the watch: until both are there, no button leads to another watch's object
     const { scenes, alerts } = store.state;
@@ -108,6 +109,7 @@ function Tabs({ tab }: { tab: Tab }) {
         {tab === "compare" && <ComparePanel />}
         {tab === "watch" && <WatchPanel />}
         {tab === "tools" && <Tools />}
+        {tab === "new" && <NewWatch />}
       </div>
     </>
   );
@@ -118,11 +120,12 @@ function FirstSteps() {
     <section id="panel" aria-label="First steps">
       <h2>No watch has found a scene yet</h2>
       <ol>
-        <li>Write a watch file, or take one from the folder <code>examples</code>.</li>
+        <li>Write a watch file, or take one from the folder <code>examples</code>; or make a watch below.</li>
         <li><code>segwatch apply FILE</code> saves it and shows what it would find.</li>
         <li><code>segwatch run WATCH</code> searches the catalog and segments the scenes.</li>
       </ol>
       <button type="button" onClick={() => void loadWatches()}>Look again</button>
+      <NewWatch />
     </section>
   );
 }
@@ -148,5 +151,5 @@ function Notices() {
 function Sources() {
   const state = useStore();
   const scene = (ready(state.scenes) ?? [])[sceneIndex(state)];
-  return <footer id="attribution">{scene?.attribution ? `${scene.attribution}. ` : ""}Base map: Natural Earth; places: GeoNames (CC BY 4.0). <a href="/static/page/LICENSES.txt">Licences</a></footer>;
+  return <footer id="attribution">{[scene?.attribution, state.background?.attribution].filter(Boolean).map((one) => `${one}. `)}Base map: Natural Earth; places: GeoNames (CC BY 4.0). <a href="/static/page/LICENSES.txt">Licences</a></footer>;
 }

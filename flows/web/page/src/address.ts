@@ -2,7 +2,7 @@
 import { NOT_JUDGED } from "./words";
 
 export type Mode = "one" | "swipe" | "blink" | "changes";
-export type Tab = "alerts" | "object" | "compare" | "watch" | "tools";
+export type Tab = "alerts" | "object" | "compare" | "watch" | "tools" | "new";
 export type Sort = "newest" | "oldest" | "confidence" | "area";
 
 export interface View {
@@ -29,16 +29,18 @@ export interface Address {
   marks: string[];
   kinds: string[];
   sort: Sort;
+  /** Whether alerts that lie near each other stand together. */
+  places: boolean;
   theme: "auto" | "light" | "dark";
 }
 
 export const DEFAULTS: Address = {
   watch: "", at: "", from: "", mode: "one", view: null, statuses: ["confirmed", "provisional", NOT_JUDGED], targets: [],
-  imagery: true, object: "", alert: "", tab: "alerts", marks: ["open", "acknowledged"], kinds: [], sort: "newest", theme: "auto",
+  imagery: true, object: "", alert: "", tab: "alerts", marks: ["open", "acknowledged"], kinds: [], sort: "newest", places: false, theme: "auto",
 };
 
 const MODES: Mode[] = ["one", "swipe", "blink", "changes"];
-const TABS: Tab[] = ["alerts", "object", "compare", "watch", "tools"];
+const TABS: Tab[] = ["alerts", "object", "compare", "watch", "tools", "new"];
 const SORTS: Sort[] = ["newest", "oldest", "confidence", "area"];
 const THEMES = ["auto", "light", "dark"] as const;
 
@@ -65,6 +67,7 @@ export function readAddress(fragment: string): Address {
     marks: split(given.get("mark"), DEFAULTS.marks),
     kinds: split(given.get("kind"), DEFAULTS.kinds),
     sort: choose(given.get("sort"), SORTS, DEFAULTS.sort),
+    places: given.get("group") === "place",
     theme: choose(given.get("theme"), THEMES, DEFAULTS.theme),
   };
 }
@@ -93,6 +96,7 @@ export function writeAddress(address: Address): string {
   put("mark", address.marks.join(","), DEFAULTS.marks.join(","));
   put("kind", address.kinds.join(","), DEFAULTS.kinds.join(","));
   put("sort", address.sort, DEFAULTS.sort);
+  put("group", address.places ? "place" : "");
   put("theme", address.theme, DEFAULTS.theme);
   // readable in a message: these characters need no escape in a fragment
   return made.toString().replaceAll("%2F", "/").replaceAll("%3A", ":").replaceAll("%2C", ",");

@@ -44,12 +44,12 @@ async function ask(path: string, query: Record<string, string | string[]>): Prom
   return response;
 }
 
-/** Send JSON with the token that the person entered. */
+/** Send JSON with the token that the person entered, or as whoever is logged in. */
 export async function send<T>(path: string, body: unknown): Promise<T> {
   const { token } = identity.read();
-  const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
+  const headers = { ...(token ? { Authorization: `Bearer ${token}` } : {}), "Content-Type": "application/json" };
   const response = await reach(path, { method: "POST", headers, body: JSON.stringify(body) });
-  if (response.status === 401) throw new Refused("The token is invalid; nothing was changed.", 401);
+  if (response.status === 401) throw new Refused(`${token ? "The token is invalid" : "This needs a token, or a login"}; nothing was changed.`, 401);
   if (!response.ok) throw new Refused(`Nothing was changed: ${await explain(response)}`, response.status);
   return (await response.json()) as T;
 }

@@ -2,7 +2,7 @@
 import { get, Refused } from "./api";
 import { LOADING, type Loaded, ready, store } from "./store";
 import { addressTime, instant } from "./times";
-import type { Alert, Alerts, CoverageRow, Scene, UnusedScene, Watch } from "./types";
+import type { Alert, Alerts, Background, CoverageRow, Scene, UnusedScene, Watch } from "./types";
 
 /** Alerts of a page. */
 const PAGE = "500";
@@ -13,7 +13,8 @@ const failed = (error: unknown): Loaded<never> => ({ is: "failed", why: error in
 export async function loadWatches(): Promise<void> {
   store.set({ watches: LOADING });
   try {
-    const { value } = await get<Watch[]>("/api/watches");
+    // the map does not wait until all objects are counted: the panel of the watch asks for that
+    const { value } = await get<Watch[]>("/api/watches", { counts: "false" });
     store.set({ watches: { is: "ready", value } });
     const named = value.some((one) => one.watch === store.state.address.watch);
     if (!named && store.state.address.watch) {
@@ -26,12 +27,24 @@ export async function loadWatches(): Promise<void> {
   }
 }
 
+/** Ask which ground of another host the map shows; without an answer it shows its own. */
+export async function loadBackground(): Promise<void> {
+  const found = await get<Background>("/api/background").catch(() => null);
+  store.set({ background: found?.value ?? null });
+}
+
+/** Count the objects of the watches, which takes seconds where there are many. */
+export async function countObjects(): Promise<void> {
+  const { value } = await get<Watch[]>("/api/watches");
+  store.set({ watches: { is: "ready", value } });
+}
+
 /** Open a watch; `keep` what the address says about dates and choices, else start anew. */
 export async function openWatch(name: string, keep = false): Promise<void> {
   const fresh = keep ? {} : { at: "", from: "", mode: "one" as const, view: null, targets: [], object: "", alert: "", kinds: [] };
-  store.set({ scenes: LOADING, alerts: LOADING, unused: [], picked: [], opened: null, playing: false });
+  store.set({ scenes: LOADING, alerts: LOADING, unused: [], picked: [], opened: null, playing: false, area: null });
   store.go({ watch: name, ...fresh });
-  await Promise.all([loadScenes(name), loadAlerts(), loadUnused(name)]);
+  await Promise.all([loadScenes(name), loadAlerts(), loadUnused(name), loadArea(name)]);
   await loadOpened().catch(() => undefined);
 }
 
@@ -62,6 +75,12 @@ function addClearShares(scenes: Scene[], coverage: CoverageRow[]): Scene[] {
 async function loadUnused(watch: string): Promise<void> {
   const { value } = await get<UnusedScene[]>("/api/unused", { watch }).catch(() => ({ value: [] as UnusedScene[] }));
   if (isCurrent(watch)) store.set({ unused: value });
+}
+
+/** Load the outline of the watch's area; the map is complete without it. */
+async function loadArea(watch: string): Promise<void> {
+  const found = await get<GeoJSON.FeatureCollection>("/ogc/collections/watch.watches/items", { watch, limit: "1" }).catch(() => null);
+  if (isCurrent(watch)) store.set({ area: found?.value.features[0]?.geometry ?? null });
 }
 
 const NO_ALERTS: Alerts = { rows: [], count: 0, next: "", ofAll: 0, refuted: 0, open: 0, kinds: [], targets: [] };

@@ -1,5 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { DEFAULTS, readAddress, writeAddress } from "./address";
+import { coverView } from "./map/ahead";
+import { describePlace, groupByPlace } from "./places";
+import type { Alert } from "./types";
 import { isoTime } from "./times";
 import { area, boxOf, describeStatus, percent, tileBoxOf } from "./words";
 
@@ -8,7 +11,7 @@ describe("the address", () => {
     const state = {
       ...DEFAULTS, watch: "a & b", at: "2024-05-11 10:00:00+00", from: "2024-01-01 10:00:00+00", mode: "swipe" as const,
       view: { zoom: 12.5, lat: -47.02, lon: 179.5 }, statuses: ["confirmed"], targets: ["water, deep"], imagery: false,
-      object: "o", alert: "a", tab: "watch" as const, marks: [], kinds: ["grew"], sort: "area" as const, theme: "dark" as const,
+      object: "o", alert: "a", tab: "watch" as const, marks: [], kinds: ["grew"], sort: "area" as const, places: true, theme: "dark" as const,
     };
     expect(readAddress(`#${writeAddress(state)}`)).toEqual(state);
   });
@@ -16,6 +19,24 @@ describe("the address", () => {
     expect(writeAddress(DEFAULTS)).toBe("");
     expect(readAddress("#mode=fly&view=1/2&sort=x&theme=")).toEqual(DEFAULTS);
     expect(readAddress("#view=99/0/0").view).toBeNull();
+  });
+});
+
+describe("tiles asked for ahead", () => {
+  it("cover the view, across 180 degrees and beyond the poles too", () => {
+    expect(coverView(-180, -90, 179.9, 90, 0)).toEqual(["0/0/0"]);
+    expect(coverView(15, 46, 18, 47, 8).sort()).toEqual(["8/138/90", "8/138/91", "8/139/90", "8/139/91", "8/140/90", "8/140/91"]);
+    expect(coverView(179, 1, 181, 2, 2)).toEqual(["2/3/1", "2/0/1"]);
+  });
+});
+
+describe("alerts by place", () => {
+  const at = (alert_id: string, west: number, south: number) => ({ alert_id, west, south, east: west + 0.001, north: south + 0.001 }) as Alert;
+  it("stand together where they are near, in the order of the list, across 180 degrees too", () => {
+    const none = { ...at("none", 0, 0), west: null };
+    const places = groupByPlace([at("a", 179.995, 10), at("b", 15, 46), at("c", -179.999, 10), none, at("d", 15.01, 46)]);
+    expect(places.map((one) => one.alerts.map((each) => each.alert_id))).toEqual([["a", "c"], ["b", "d"], ["none"]]);
+    expect(places.map(describePlace)).toEqual(["10.00° N, 180.00° E", "46.00° N, 15.00° E", "Without a place"]);
   });
 });
 

@@ -1,9 +1,10 @@
 // The state of the page: what the address says, and what the server said. Components redraw on each change.
 import { useEffect, useState } from "preact/hooks";
 import { type Address, readAddress, writeAddress } from "./address";
+import { type Draft, NO_DRAFT } from "./drafts/types";
 import { instant } from "./times";
 import type { Why } from "./panels/WhyNot";
-import type { Alert, Alerts, DrawnObject, Scene, UnusedScene, Watch } from "./types";
+import type { Alert, Alerts, Background, DrawnObject, Scene, UnusedScene, Watch } from "./types";
 
 export type Loaded<T> = { is: "loading" } | { is: "failed"; why: string } | { is: "ready"; value: T };
 
@@ -32,6 +33,12 @@ export interface State {
   asking: "object" | "why" | "nothing";
   /** Answer to "why is there no alert here?"; null before the first question. */
   why: Loaded<Why> | null;
+  /** The watch that is being thought out. */
+  draft: Draft;
+  /** Area of the watch on show; null until it is there. */
+  area: GeoJSON.Geometry | null;
+  /** Null until the server said which; the map need not wait for it. */
+  background: Background | null;
 }
 
 export const LOADING = { is: "loading" } as const;
@@ -40,6 +47,7 @@ class Store {
   state: State = {
     address: readAddress(location.hash), watches: LOADING, scenes: LOADING, alerts: LOADING, unused: [], inView: [], inViewAt: "",
     counts: { objects: 0, outlined: 0, refuted: 0 }, picked: [], opened: null, busy: false, problem: "", playing: false, sheet: false, asking: "object", why: null,
+    draft: NO_DRAFT, area: null, background: null,
   };
 
   private readonly listeners = new Set<() => void>();

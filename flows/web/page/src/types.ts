@@ -17,11 +17,18 @@ export interface Watch extends Bounds {
   failed: number;
   pending: number;
   rejected: number;
-  objects: number;
-  hectares: number;
+  /** Null until they are counted: that reads all objects. */
+  objects: number | null;
+  hectares: number | null;
   accuracy: string[];
   min_polygon_m2: number | null;
   min_change_m2: number | null;
+}
+
+/** Raster tiles of another host, below the imagery; `tiles` is null where the server sets none. */
+export interface Background {
+  tiles: string | null;
+  attribution: string;
 }
 
 export interface Scene {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def test_the_parts_of_a_bundle_ship_with_it_and_with_their_licences() -> None:
     built = {one.name for one in (STATIC / "page").iterdir()}
     for script in (STATIC / "page").glob("*.js"):
         text = script.read_text(encoding="utf-8")
-        for one in re.findall(r'["`/]([\w.-]+-[\w-]{8}\.(?:js|css|pmtiles))["`]', text):
+        for one in re.findall(r'["`/]([\w.-]+-[\w-]{8}\.(?:js|css))["`]', text):
             assert one in built, f"{script.name} loads {one}, which is missing"
     licences = (STATIC / "page" / "LICENSES.txt").read_text(encoding="utf-8")
     for one in ("maplibre-gl", "pmtiles", "preact", "terra-draw", "Natural Earth", "GeoNames"):
@@ -32,7 +33,11 @@ def test_the_parts_of_a_bundle_ship_with_it_and_with_their_licences() -> None:
 
 
 def test_the_base_map_is_a_small_archive_of_tiles() -> None:
-    (archive,) = (STATIC / "page").glob("basemap-*.pmtiles")
+    (archive,) = (STATIC / "basemap").iterdir()
+    (script,) = (STATIC / "page").glob("index-*.js")
+    assert f"/static/basemap/{archive.name}" in script.read_text(encoding="utf-8")
     content = archive.read_bytes()
     assert content.startswith(b"PMTiles\x03")
     assert len(content) <= MAX_BASE_MAP_BYTES
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    assert archive.name == f"basemap-{digest}.pmtiles", "browsers keep it for good under this name"

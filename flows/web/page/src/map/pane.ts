@@ -3,11 +3,13 @@ import * as maplibregl from "maplibre-gl";
 import "maplibre-gl/dist/maplibre-gl.css";
 import workerUrl from "maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url";
 import { Protocol } from "pmtiles";
+import { askAhead, stopAhead } from "./ahead";
 import { makeHatches } from "./hatch";
 import { colour, comparedFilter, dotOpacity, makeFilters } from "./expressions";
+import { makeOverlayLayers, OVERLAY } from "./overlay";
 import { CLICKABLE, makeChangeLayers, makeObjectLayers, makeStyle, OBJECTS } from "./style";
 import type { Theme } from "../palette";
-import type { DrawnObject, ObjectFeature, Scene, Watch } from "../types";
+import type { Background, DrawnObject, ObjectFeature, Scene, Watch } from "../types";
 import { type Box, tileBoxOf } from "../words";
 
 maplibregl.setWorkerUrl(workerUrl);
@@ -35,6 +37,10 @@ export interface Counts {
 }
 
 const LABELS = "countries";
+const GROUND_LAYER = "ground";
+const FIRST_OVERLAY = "overlay-watch";
+/** Largest zoom of tiles of objects; closer, they are drawn larger. */
+const MAX_TILE_ZOOM = 16;
 
 /** Address of the tiles; the server simplifies the objects and draws the largest as polygons. */
 function tileAddress({ watch, scene, since }: Drawing): string {
@@ -51,16 +57,23 @@ export class Pane {
   private theme: Theme;
   private loaded = false;
   private comparing = false;
+  private background: Background | null = null;
+  private overlay: GeoJSON.FeatureCollection = { type: "FeatureCollection", features: [] };
 
   constructor(container: HTMLElement, theme: Theme) {
     this.theme = theme;
     this.map = new maplibregl.Map({
       container, style: makeStyle(theme), center: [0, 20], zoom: 1, attributionControl: false, dragRotate: false, pitchWithRotate: false,
-      canvasContextAttributes: { preserveDrawingBuffer: true },
+      // names of places are there at once, instead of fading in: the map has drawn a third of a second earlier
+      canvasContextAttributes: { preserveDrawingBuffer: true }, fadeDuration: 0,
     });
+    this.map.on("movestart", stopAhead);
     this.map.touchZoomRotate.disableRotation();
     this.map.on("style.load", () => {
       for (const [name, image] of makeHatches(this.theme)) this.map.addImage(name, image, { pixelRatio: 2 });
+      this.map.addSource(OVERLAY, { type: "geojson", data: this.overlay });
+      for (const layer of makeOverlayLayers(this.theme)) this.map.addLayer(layer, LABELS);
+      if (this.background) this.addBackground(this.background);
       this.loaded = true;
       this.drawn = null;
       if (this.wanted) this.draw(this.wanted);
@@ -79,7 +92,8 @@ export class Pane {
     }
     const before = this.drawn;
     this.drawn = next;
-    const moved = !before || before.watch !== next.watch || before.scene.scene_id !== next.scene.scene_id || before.since?.scene_id !== next.since?.scene_id;
+    const moved = !before || before.watch.watch !== next.watch.watch || before.scene.scene_id !== next.scene.scene_id || before.since?.scene_id !== next.since?.scene_id;
+    if (moved) stopAhead();
     const rebuilt = moved && this.showObjects(next);
     if (moved || before.imagery !== next.imagery) this.showImagery(next);
     if (rebuilt || !before || before.statuses !== next.statuses || before.targets !== next.targets) this.styleObjects(next);
@@ -89,6 +103,37 @@ export class Pane {
   /** Acquisition time of the scene that is drawn. */
   drawnAt(): string {
     return this.drawn?.scene.acquired_at ?? "";
+  }
+
+  /** Show the ground of another host below imagery and objects. */
+  showBackground(background: Background | null): void {
+    if (background?.tiles === this.background?.tiles) return;
+    this.background = background;
+    if (!this.loaded) return;
+    if (this.map.getLayer(GROUND_LAYER)) this.map.removeLayer(GROUND_LAYER);
+    if (this.map.getSource(GROUND_LAYER)) this.map.removeSource(GROUND_LAYER);
+    if (background) this.addBackground(background);
+  }
+
+  private addBackground({ tiles }: Background): void {
+    if (!tiles) return;
+    this.map.addSource(GROUND_LAYER, { type: "raster", tileSize: 256, tiles: [tiles] });
+    const above = ["imagery", "unseen", FIRST_OVERLAY].find((one) => this.map.getLayer(one));
+    this.map.addLayer({ id: GROUND_LAYER, type: "raster", source: GROUND_LAYER, paint: { "raster-fade-duration": 0 } }, above);
+  }
+
+  /** Show outlines over the objects. */
+  lay(overlay: GeoJSON.FeatureCollection): void {
+    this.overlay = overlay;
+    if (this.loaded) this.map.getSource<maplibregl.GeoJSONSource>(OVERLAY)?.setData(overlay);
+  }
+
+  /** Ask for the tiles of other scenes in this view, as people step to the dates beside this one. */
+  askAhead(scenes: Scene[]): void {
+    const { drawn } = this;
+    if (!drawn || drawn.since) return;
+    const zoom = Math.min(MAX_TILE_ZOOM, Math.floor(this.map.getZoom()));
+    void askAhead(scenes.map((scene) => tileAddress({ ...drawn, scene })), this.map.getBounds(), zoom);
   }
 
   /** Ask anew for everything that is drawn. */
@@ -112,9 +157,9 @@ export class Pane {
       this.map.removeSource(OBJECTS);
     }
     this.comparing = comparing;
-    this.map.addSource(OBJECTS, { type: "vector", maxzoom: 16, tiles });
+    this.map.addSource(OBJECTS, { type: "vector", maxzoom: MAX_TILE_ZOOM, tiles });
     const layers = comparing ? makeChangeLayers(drawing.theme) : makeObjectLayers(drawing.theme);
-    for (const layer of layers) this.map.addLayer(layer, LABELS);
+    for (const layer of layers) this.map.addLayer(layer, FIRST_OVERLAY);
     return true;
   }
 

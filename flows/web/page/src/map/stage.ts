@@ -3,6 +3,7 @@ import * as maplibregl from "maplibre-gl";
 import { type Drawing, Pane } from "./pane";
 import type { Mode, View } from "../address";
 import type { Theme } from "../palette";
+import type { Background } from "../types";
 import { type Box, day } from "../words";
 
 const BLINK_MS = 900;
@@ -17,6 +18,7 @@ export interface Drawings {
 export class Stage {
   readonly main: Pane;
   private before: Pane | null = null;
+  private background: Background | null = null;
   private blinking = 0;
   private syncing = false;
 
@@ -38,9 +40,18 @@ export class Stage {
       this.endComparison();
       return;
     }
-    this.openBefore(before.theme).draw(before);
+    const earlier = this.openBefore(before.theme);
+    earlier.showBackground(this.background);
+    earlier.draw(before);
     this.blink(mode === "blink");
     if (mode === "blink") this.front.style.clipPath = "";
+  }
+
+  /** Show the ground of another host on both maps. */
+  showBackground(background: Background | null): void {
+    this.background = background;
+    this.main.showBackground(background);
+    this.before?.showBackground(background);
   }
 
   /** Show the later date right of a share of the width. */

@@ -1,8 +1,10 @@
 // The style of the map: base map, imagery, ground that was not seen, objects.
 import type { ExpressionSpecification, LayerSpecification, StyleSpecification } from "maplibre-gl";
 import { comparedColour } from "./expressions";
-import basemap from "../../basemap/basemap.pmtiles?url";
 import { GROUND, type Theme } from "../palette";
+
+/** Set by the build. */
+declare const BASEMAP_ADDRESS: string;
 
 export const OBJECTS = "objects";
 export const UNSEEN = "unseen-hatch";
@@ -16,7 +18,7 @@ const casing = (theme: Theme) => ({ "line-color": GROUND[theme].casing, "line-wi
 export function makeStyle(theme: Theme): StyleSpecification {
   return {
     version: 8,
-    sources: { base: { type: "vector", url: `pmtiles://${new URL(basemap, location.href).href}` } },
+    sources: { base: { type: "vector", url: `pmtiles://${new URL(BASEMAP_ADDRESS, location.href).href}` } },
     layers: makeBaseLayers(theme),
   };
 }

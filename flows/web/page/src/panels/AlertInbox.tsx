@@ -4,6 +4,7 @@ import { type Address, DEFAULTS, type Sort } from "../address";
 import { openAlert } from "../choosing";
 import { loadAlerts } from "../loading";
 import { colourOf } from "../palette";
+import { describePlace, groupByPlace, type Place } from "../places";
 import { store, useStore } from "../store";
 import type { Alert, Alerts } from "../types";
 import { Answer, Await, type Said, SILENT } from "../ui/parts";
@@ -27,7 +28,9 @@ export function AlertInbox() {
 
 function Inbox({ alerts }: { alerts: Alerts }) {
   const { address, picked } = useStore();
-  const { rows } = alerts;
+  const places = address.places ? groupByPlace(alerts.rows) : [];
+  const rows = address.places ? places.flatMap((one) => one.alerts) : alerts.rows;
+  const firsts = new Map(places.map((one) => [one.alerts[0]?.alert_id ?? "", one]));
   const [said, say] = useState<Said>(SILENT);
   const chosen = rows.filter((one) => picked.includes(one.alert_id));
   return (
@@ -44,6 +47,7 @@ function Inbox({ alerts }: { alerts: Alerts }) {
       {chosen.length > 0 && (
         <section class="card" aria-label="Selected alerts">
           <h3>{count(chosen.length, "alert")} selected</h3>
+          {address.places && <button type="button" class="link" onClick={() => pickPlaces(places)}>Select all alerts of {chosen.length === 1 ? "its place" : "their places"}</button>}
           <Marks alerts={chosen} done={say} />
         </section>
       )}
@@ -53,7 +57,7 @@ function Inbox({ alerts }: { alerts: Alerts }) {
         label="Alerts. Enter opens one, Space selects it for a mark together with others." rows={rows} id={(one) => one.alert_id}
         current={address.alert} picked={picked} className={classify} open={openAlert} pick={togglePicked}
       >
-        {(alert) => <Row alert={alert} picked={picked.includes(alert.alert_id)} />}
+        {(alert) => <Row alert={alert} picked={picked.includes(alert.alert_id)} place={firsts.get(alert.alert_id)} />}
       </Roving>
       {alerts.next && <button type="button" onClick={() => void loadAlerts(true)}>Show more of {alerts.count}</button>}
     </>
@@ -68,7 +72,15 @@ function togglePicked(alert: Alert): void {
   store.set({ picked: picked.includes(id) ? picked.filter((one) => one !== id) : [...picked, id] });
 }
 
-function Row({ alert, picked }: { alert: Alert; picked: boolean }) {
+/** Select all alerts of the places of which one is selected. */
+function pickPlaces(places: Place[]): void {
+  const { picked } = store.state;
+  const chosen = places.filter((one) => one.alerts.some((each) => picked.includes(each.alert_id)));
+  store.set({ picked: chosen.flatMap((one) => one.alerts.map((each) => each.alert_id)) });
+}
+
+/** `place`: set for the first alert of a place, which names it. */
+function Row({ alert, picked, place }: { alert: Alert; picked: boolean; place: Place | undefined }) {
   return (
     <>
       <span
@@ -76,6 +88,7 @@ function Row({ alert, picked }: { alert: Alert; picked: boolean }) {
         onClick={(event) => { event.stopPropagation(); togglePicked(alert); }}
       />
       <span>
+        {place && <small class="place">{describePlace(place)}: {count(place.alerts.length, "alert")}</small>}
         <i class="swatch" style={{ background: colourOf(alert.kind) }} />
         <strong>{alert.target} {alert.kind}</strong> {day(alert.valid_at)}
         <small>
@@ -108,6 +121,7 @@ function Filters({ alerts }: { alerts: Alerts }) {
       <label>Order <select value={address.sort} onChange={(event) => filter({ sort: event.currentTarget.value as Sort })}>
         {SORTS.map(([sort, label]) => <option key={sort} value={sort}>{label}</option>)}
       </select></label>
+      <label><input type="checkbox" checked={address.places} onChange={() => store.go({ places: !address.places })} /> Group by place</label>
     </div>
   );
 }

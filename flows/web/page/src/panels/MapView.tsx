@@ -3,9 +3,11 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { askWhy } from "./WhyNot";
 import { openObject, setStage } from "../choosing";
 import { type Drawing } from "../map/pane";
+import { makeOverlay } from "../map/overlay";
 import { type Drawings, Stage } from "../map/stage";
 import type { Theme } from "../palette";
 import { currentWatch, earlierIndex, ready, sceneIndex, type State, store, useStore } from "../store";
+import type { Scene } from "../types";
 import { boxOf } from "../words";
 
 const HALF = 50;
@@ -38,6 +40,10 @@ export function MapView({ theme }: { theme: Theme }) {
     made.draw(drawings);
     if (drawings.mode === "swipe") made.swipe(share / 100);
   });
+
+  const draft = state.address.tab === "new" ? state.draft : null;
+  useEffect(() => stage.current?.main.lay(makeOverlay(state.area, draft)), [state.area, draft?.area, draft?.trial]);
+  useEffect(() => stage.current?.showBackground(state.background), [state.background]);
 
   const swiping = state.address.mode === "swipe";
   return (
@@ -75,9 +81,17 @@ function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady:
   map.on("idle", () => {
     store.set({ inView: stage.main.listObjects(), inViewAt: stage.main.drawnAt(), counts: stage.main.countObjects() });
     markBusy(false);
+    stage.main.askAhead(besideCurrent());
   });
   map.on("error", ({ error }) => reportProblem(error));
   return stage;
+}
+
+/** The scenes before and after the one on show. */
+function besideCurrent(): Scene[] {
+  const scenes = ready(store.state.scenes) ?? [];
+  const index = sceneIndex(store.state);
+  return [scenes[index - 1], scenes[index + 1]].filter((one) => one !== undefined);
 }
 
 function markBusy(busy: boolean): void {

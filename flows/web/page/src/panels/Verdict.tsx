@@ -1,11 +1,10 @@
 // Confirm or reject the chosen object, or draw its outline anew.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { identity, send } from "../api";
 import { getStage } from "../choosing";
 import { loadAlerts } from "../loading";
-import type { Pen } from "../map/drawing";
-import { store } from "../store";
 import { Answer, findProblem, type Said, SILENT, Who } from "../ui/parts";
+import { usePen } from "../ui/pen";
 
 type Kind = "confirmed" | "rejected" | "edited";
 
@@ -54,29 +53,4 @@ export function Verdict({ track, done }: { track: string; done: () => void }) {
       <Answer said={said} />
     </details>
   );
-}
-
-/** A pen on the map; it goes away with the panel. */
-function usePen() {
-  const [pen, setPen] = useState<Pen | null>(null);
-  const [drawn, setDrawn] = useState(false);
-  const held = useRef<Pen | null>(null);
-  const stop = () => {
-    held.current?.stop();
-    held.current = null;
-    setPen(null);
-    setDrawn(false);
-    store.set({ asking: "object" });
-  };
-  const start = async () => {
-    const stage = getStage();
-    if (!stage) return;
-    const { startPen } = await import("../map/drawing");
-    const made = await startPen(stage.main.map, "#d55e00", () => setDrawn(held.current?.read() != null));
-    held.current = made;
-    setPen(made);
-    store.set({ asking: "nothing", sheet: false });
-  };
-  useEffect(() => () => held.current?.stop(), []);
-  return { pen, drawn, start, stop };
 }

@@ -1,19 +1,26 @@
 // About the watch: what it asks, what was seen, what is shown, how accurate that is.
+import { useEffect, useState } from "preact/hooks";
 import type { Address } from "../address";
-import { loadAlerts } from "../loading";
+import { countObjects, loadAlerts } from "../loading";
 import { currentWatch, ready, store, useStore } from "../store";
+import type { Watch } from "../types";
 import { Facts } from "../ui/parts";
 import { count, day, describeSizes, STATUSES } from "../words";
 
 export function WatchPanel() {
   const state = useStore();
   const watch = currentWatch(state);
+  const [uncounted, setUncounted] = useState("");
+  const waiting = watch !== null && watch.objects === null;
+  useEffect(() => {
+    if (waiting) countObjects().catch((error: Error) => setUncounted(error.message));
+  }, [waiting]);
   if (!watch) return <h2 tabIndex={-1}>No watch</h2>;
   return (
     <>
       <h2 tabIndex={-1}>{watch.watch}</h2>
       <p id="summary">
-        “{watch.instruction}”: {watch.objects} objects, {watch.hectares.toFixed(1)} ha; {watch.observed} scenes observed, {watch.skipped} skipped,{" "}
+        “{watch.instruction}”: {describeCount(watch, uncounted)}; {watch.observed} scenes observed, {watch.skipped} skipped,{" "}
         {watch.failed} failed; {watch.rejected} items rejected
       </p>
       <Facts rows={[["state", watch.state], ["model", watch.model ?? "none yet"], ["accuracy", watch.accuracy.join("; ") || "not assessed"], ...(describeSizes(watch) ? [["sizes", describeSizes(watch)] as [string, string]] : [])]} />
@@ -22,6 +29,11 @@ export function WatchPanel() {
       <p><a href="/assess">Label samples to assess the accuracy</a> · <a href="/operations">How the watches are doing</a></p>
     </>
   );
+}
+
+function describeCount({ objects, hectares }: Watch, problem: string): string {
+  if (objects !== null && hectares !== null) return `${objects} objects, ${hectares.toFixed(1)} ha`;
+  return problem ? `objects could not be counted (${problem})` : "counting the objects …";
 }
 
 /** Which objects and alerts the map shows, by how sure they are. */
