@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import messages, tables
+from segwatch.db import messages, tables, usage
 from segwatch.db.codec import from_ewkb
 from segwatch.db.ids import make_id
 from segwatch.db.publishing import make_change_id
@@ -147,6 +147,8 @@ def _write(
         notes.append((row["id"], messages.ALERT, data))
         deliveries += _make_deliveries(row["id"], one, data, limiter, now)
     conn.execute(insert(tables.alert).on_conflict_do_nothing(), alerts)
+    ages = [(now - context[one.change_id]["acquired_at"]).total_seconds() for one in new]
+    usage.record_alert_ages(conn, next(iter(context.values()))["watch"], ages)
     if deliveries:
         conn.execute(insert(tables.delivery).on_conflict_do_nothing(), deliveries)
     notify(conn, notes)

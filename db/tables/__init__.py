@@ -15,12 +15,14 @@ from segwatch.db.tables.imagery import rejected_item, scene, scene_item
 from segwatch.db.tables.models import model_switch, rewording
 from segwatch.db.tables.operations import (
     access_token,
+    alert_age,
     announcement,
     circuit,
     database_user,
     discovery_request,
     mutex,
     run,
+    usage,
 )
 from segwatch.db.tables.results import (
     change,
@@ -71,6 +73,7 @@ __all__ = [
     "admin_area",
     "admin_area_part",
     "alert",
+    "alert_age",
     "alert_correction",
     "alert_mark",
     "announcement",
@@ -121,6 +124,7 @@ __all__ = [
     "track",
     "track_lineage",
     "track_state",
+    "usage",
     "watch",
     "watch_action",
     "watch_area",
