@@ -53,7 +53,7 @@ from segwatch.flows.inference.tiled import (
     split_grid,
 )
 from segwatch.flows.runtime import stopping
-from segwatch.flows.telemetry import logs, tracing
+from segwatch.flows.telemetry import logs, metrics, tracing
 from segwatch.flows.telemetry.scenes import SceneReport
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.types.segmentation import ReviewedObject, SegmentationRequest
@@ -298,6 +298,7 @@ class Drain:
             bytes_read=report.bytes_read,
             polygons=report.polygons,
         )
+        metrics.count_scene(report)
         if logs.is_json():
             report.log()
         self._on_scene(report, self.counts)
