@@ -64,9 +64,9 @@ class SceneArtifacts:
     def _send_progress(self, scene: str | None) -> None:
         left = self._count_open() if scene is not None else 0
         done = 100.0 * self._scenes / (self._scenes + left)
-        words = f"{self._scenes} scene(s) done" + (
-            f", the last one {scene}; {left} observation(s) open" if scene else ""
-        )
+        words = f"{self._scenes} scene(s) done"
+        if scene is not None:
+            words += f", the last one {scene}; {left} observation(s) open"
         if self._progress is None:
             self._progress = create_progress_artifact(done, key=self._key("progress"), description=words)
         else:

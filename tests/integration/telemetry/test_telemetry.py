@@ -177,13 +177,17 @@ def test_a_token_of_the_scope_metrics_reads_its_watches_and_nothing_else(
 def test_a_run_of_a_worker_serves_the_same_on_its_port(engine: Engine, ledger: Ledger) -> None:
     port = find_free_port()
     settings = load_settings(metrics_port=port)
-    with register_run(engine, settings, "segment"), register_run(engine, settings, "track"):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            found = scrape(answer.read().decode())
+    address = f"http://127.0.0.1:{port}/metrics"
+    with (
+        register_run(engine, settings, "segment"),
+        register_run(engine, settings, "track"),  # its port is taken, and it runs all the same
+        urllib.request.urlopen(address, timeout=10) as answer,
+    ):
+        found = scrape(answer.read().decode())
     assert found["segwatch_scenes_pending"] == {("lakes",): 1}
     assert "process_resident_memory_bytes" in found
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10)
+        urllib.request.urlopen(address, timeout=10)
 
 
 def test_the_cost_of_a_scrape_does_not_follow_the_detections(ledger: Ledger) -> None:
