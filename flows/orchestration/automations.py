@@ -102,7 +102,7 @@ def _make_automations(client: SyncPrefectClient, block: UUID | None) -> Sequence
         ),
         AutomationCore(
             name=SILENT,
-            description="No run of the flow track has completed for half an hour: no schedule fires, or no worker polls.",
+            description="No run of the flow track completed for half an hour: no schedule fires or no worker polls.",
             trigger=EventTrigger(
                 match=runs,
                 match_related=of_track,
