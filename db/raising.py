@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
-from segwatch.db import messages, tables
+from segwatch.db import messages, tables, usage
 from segwatch.db.codec import from_ewkb
 from segwatch.db.ids import make_id
 from segwatch.db.publishing import make_change_id
@@ -50,6 +50,16 @@ class RuleMatch:
     def change_id(self) -> UUID:
         """Id of the change."""
         return make_change_id(self.scene_id, self.change)
+
+    @property
+    def alert_id(self) -> UUID:
+        """Id of the alert, if it raises one."""
+        return make_id("alert", self.change_id, self.rule.name)
+
+    @property
+    def message_ids(self) -> dict[str, UUID]:
+        """Channel of the rule -> id of the message about the alert."""
+        return {channel: make_id("delivery", self.alert_id, channel) for channel in self.rule.channels}
 
 
 #: A change satisfies its rule again at every later judgement.
@@ -133,7 +143,7 @@ def _write(
     for one in new:
         of_change = context[one.change_id]
         row = {
-            "id": make_id("alert", one.change_id, one.rule.name),
+            "id": one.alert_id,
             "change_id": one.change_id,
             "revision_id": of_change["watch_revision"],
             "rule": one.rule.name,
@@ -147,6 +157,8 @@ def _write(
         notes.append((row["id"], messages.ALERT, data))
         deliveries += _make_deliveries(row["id"], one, data, limiter, now)
     conn.execute(insert(tables.alert).on_conflict_do_nothing(), alerts)
+    ages = [(now - context[one.change_id]["acquired_at"]).total_seconds() for one in new]
+    usage.record_alert_ages(conn, next(iter(context.values()))["watch"], ages)
     if deliveries:
         conn.execute(insert(tables.delivery).on_conflict_do_nothing(), deliveries)
     notify(conn, notes)
@@ -156,8 +168,7 @@ def _make_deliveries(
     alert_id: UUID, one: RuleMatch, data: Mapping[str, Any], limiter: _RateLimiter, now: datetime
 ) -> list[dict[str, Any]]:
     made = []
-    for channel in dict.fromkeys(one.rule.channels):
-        delivery_id = make_id("delivery", alert_id, channel)
+    for channel, delivery_id in one.message_ids.items():
         due = one.turn.digest_at or limiter.schedule(one.rule, channel, one.turn.not_before)
         made.append(
             {

@@ -46,6 +46,8 @@ class Scope(StrEnum):
 
     OPERATE = "operate"
     """Retry, pause and resume watches, and send test messages."""
+    METRICS = "metrics"
+    """Read /metrics: numbers about watches, and nothing else."""
 
     @property
     def implied(self) -> frozenset[Scope]:

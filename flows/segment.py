@@ -11,6 +11,7 @@ from segwatch.flows.config.settings import load_settings
 from segwatch.flows.inference.drain import drain
 from segwatch.flows.orchestration.heartbeats import register_run
 from segwatch.flows.orchestration.lost_runs import end_lost_runs
+from segwatch.flows.orchestration.scene_artifacts import SceneArtifacts
 from segwatch.flows.runtime.assemble import open_run_engine
 
 
@@ -20,4 +21,8 @@ def segment(watch: str | None = None) -> dict[str, Any]:
     settings = load_settings()
     with open_run_engine(settings) as engine, register_run(engine, settings, "segment", watch=watch):
         end_lost_runs(engine)
-        return asdict(drain(engine, settings, watch=watch))
+        shown = SceneArtifacts(engine, watch)
+        try:
+            return asdict(drain(engine, settings, watch=watch, on_scene=shown.add))
+        finally:
+            shown.end()

@@ -87,6 +87,7 @@ from segwatch.db.analyst.exports import (
     open_snapshot,
 )
 from segwatch.db.analyst.keys import VIEW_KEYS, ViewKey
+from segwatch.db.analyst.metrics import list_alert_ages, list_metrics, list_usage
 from segwatch.db.analyst.object_history import ObjectHistory, read_object_history
 from segwatch.db.analyst.object_panel import ObjectPanel, read_object_panel
 from segwatch.db.analyst.objects import (
@@ -174,6 +175,7 @@ __all__ = [
     "iter_published_detections",
     "iter_reviewed",
     "iter_shown",
+    "list_alert_ages",
     "list_alert_page",
     "list_alerts",
     "list_alerts_for_feed",
@@ -188,6 +190,7 @@ __all__ = [
     "list_events",
     "list_extents",
     "list_largest_changes",
+    "list_metrics",
     "list_model_uses",
     "list_objects_as_of",
     "list_observations",
@@ -202,6 +205,7 @@ __all__ = [
     "list_strata",
     "list_unused",
     "list_upgrades",
+    "list_usage",
     "list_watch_names",
     "list_watches",
     "measure_unseen",

@@ -15,6 +15,7 @@ from segwatch.db.tables.imagery import rejected_item, scene, scene_item
 from segwatch.db.tables.models import model_switch, rewording
 from segwatch.db.tables.operations import (
     access_token,
+    alert_age,
     announcement,
     circuit,
     database_user,
@@ -22,6 +23,7 @@ from segwatch.db.tables.operations import (
     mutex,
     run,
     trial,
+    usage,
 )
 from segwatch.db.tables.results import (
     change,
@@ -72,6 +74,7 @@ __all__ = [
     "admin_area",
     "admin_area_part",
     "alert",
+    "alert_age",
     "alert_correction",
     "alert_mark",
     "announcement",
@@ -123,6 +126,7 @@ __all__ = [
     "track_lineage",
     "track_state",
     "trial",
+    "usage",
     "watch",
     "watch_action",
     "watch_area",

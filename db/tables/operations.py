@@ -1,8 +1,21 @@
-"""Operations: runs, circuits, mutexes, access tokens, database users, trials, and what catalogs announced."""
+"""Operations: runs, circuits, mutexes, tokens, database users, trials, announcements, and what the work cost."""
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from segwatch.db.tables.columns import identity, metadata, string, time
@@ -153,4 +166,33 @@ trial = Table(
     CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="trial_leased"),
     Index("trial_reader_ix", "reader", "requested_at"),
     Index("trial_expires_ix", "expires_at"),
+)
+
+#: What attempts at scenes have cost, summed as they end: by watch, month (UTC), model and outcome.
+usage = Table(
+    "usage",
+    metadata,
+    Column("watch_name", Text, primary_key=True),
+    #: first day of the month, UTC
+    Column("month", Date, primary_key=True),
+    Column("model_version", Text, primary_key=True),
+    #: observed, or why the attempt failed
+    Column("outcome", Text, primary_key=True),
+    Column("attempts", BigInteger, nullable=False),
+    Column("compute_seconds", Double, nullable=False),
+    Column("bytes_read", Double, nullable=False),
+    #: observed ground
+    Column("area_km2", Double, nullable=False),
+)
+
+#: How old scenes were when they raised alerts, as counts by upper limit of age.
+alert_age = Table(
+    "alert_age",
+    metadata,
+    Column("watch_name", Text, primary_key=True),
+    #: seconds from acquisition to alert, the limit included; Infinity for the oldest
+    Column("up_to_seconds", Double, primary_key=True),
+    Column("alerts", BigInteger, nullable=False),
+    #: sum of their ages
+    Column("seconds", Double, nullable=False),
 )

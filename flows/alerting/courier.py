@@ -31,6 +31,7 @@ from segwatch.flows.alerting.backoff import compute_circuit_seconds, compute_ret
 from segwatch.flows.alerting.channels import DeliveryProblem
 from segwatch.flows.config.settings.alerts import AlertSettings
 from segwatch.flows.runtime import stopping
+from segwatch.flows.telemetry import tracing
 from segwatch.geo.sources.http import egress
 
 _log = logging.getLogger(__name__)
@@ -217,7 +218,11 @@ class _Courier:
 
     async def _send(self, client: httpx.AsyncClient, one: DeliveryLease) -> DeliveryProblem | None:
         try:
-            return await channels.send(client, one, self._settings)
+            with tracing.span("send message", messages=[str(one.payload["id"])], attempt=one.attempts + 1):
+                problem = await channels.send(client, one, self._settings)
+                if problem is not None:
+                    tracing.annotate(problem=problem.reason)
+                return problem
         except Exception as error:
             # a bug may concern this message alone; its text may quote a URL or a secret, so only its place is kept
             at = traceback.extract_tb(error.__traceback__)[-1]

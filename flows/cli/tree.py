@@ -164,6 +164,12 @@ TREE = {
         _OPERATE,
         "Check that schedules fire, workers poll, messages are sent and catalogs answer.",
     ),
+    "cost": Entry(
+        "cost",
+        "cost",
+        _OPERATE,
+        "Add up what watches have cost by month: scenes, computing, bytes, observed ground, and money.",
+    ),
     "token": Entry(
         "tokens", "app", _OPERATE, "Manage the tokens with which people and programs use the web server."
     ),

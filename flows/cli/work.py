@@ -124,11 +124,21 @@ def deploy(
     tag: Annotated[
         str | None, typer.Option(help="Tag of the images. Default: the version of segwatch.")
     ] = None,
+    notify: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE/NAME",
+            help="Notification block of the Prefect server that automations send to, such as slack-webhook/operators. "
+            "Default: new automations only show that they fired.",
+        ),
+    ] = None,
 ) -> None:
     """Create work pools, deployments and the watches' schedules on the Prefect server.
 
     PREFECT_API_URL names the server. Deploying again keeps what an operator set there: existing pools, their limits,
     and which schedules are active. A pool keeps its kind; deploying with another one says what to do.
+
+    Three automations are created for runs that fail, runs that do not end, and schedules that are silent.
     """
     from segwatch.flows.errors import ConfigError
     from segwatch.flows.orchestration import deploy as deployment
@@ -147,7 +157,8 @@ def deploy(
         )
         with open_engine() as engine:
             deployment.schedule_all_watches(engine)
-    out.print("work pools, deployments and schedules are in place")
+        deployment.put_automations(notify)
+    out.print("work pools, deployments, schedules and automations are in place")
 
 
 @contextmanager

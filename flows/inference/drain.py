@@ -20,7 +20,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -30,11 +32,12 @@ from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import circuits, ledger, verdicts
 from segwatch.db.errors import describe_error, is_connection_lost
+from segwatch.db.usage import AttemptOutcome
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
 from segwatch.flows.failures.blame import Blame, Cause
 from segwatch.flows.inference import quicklooks, watch_models
-from segwatch.flows.inference.outcomes import DrainCounts, OutcomeRecorder, find_circuits
+from segwatch.flows.inference.outcomes import DrainCounts, OutcomeRecorder, Spent, find_circuits
 from segwatch.flows.inference.pending_work import has_work_for
 from segwatch.flows.inference.segmenters import InstructionSegmenter, Segmenter, adapt
 from segwatch.flows.inference.shadow import ShadowPlan, Shadows, is_spectral
@@ -50,6 +53,8 @@ from segwatch.flows.inference.tiled import (
     split_grid,
 )
 from segwatch.flows.runtime import stopping
+from segwatch.flows.telemetry import logs, metrics, tracing
+from segwatch.flows.telemetry.scenes import SceneReport
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.types.segmentation import ReviewedObject, SegmentationRequest
 from segwatch.geo.types.source import Profile
@@ -57,6 +62,13 @@ from segwatch.geo.types.source import Profile
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
+OnScene = Callable[[SceneReport, DrainCounts], None]
+
+
+def _ignore(report: SceneReport, counts: DrainCounts) -> None:
+    """Tell nobody of a scene."""
+
+
 _Groups = list[tuple[ObservationGroup, StripReader]]
 
 #: File descriptor of standard error; ``sys.stderr`` may be None or closed.
@@ -71,7 +83,9 @@ class Drain:
     watch
         Only observations of this watch; None = of all watches.
     progress
-        Receives one line for each scene.
+        Receives one line for each scene; None = the log.
+    on_scene
+        Receives the report of each scene that is done, and the counts so far.
     """
 
     def __init__(
@@ -81,13 +95,15 @@ class Drain:
         settings: FlowSettings,
         *,
         watch: str | None = None,
-        progress: Progress = _log.info,
+        progress: Progress | None = None,
+        on_scene: OnScene = _ignore,
     ) -> None:
         self._engine = engine
         self._segmenter = adapt(segmenter)
         self._settings = settings
         self._watch = watch
         self._progress = progress
+        self._on_scene = on_scene
         self._worker = f"segment-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
         self._outcomes = OutcomeRecorder(engine, self._worker, settings, self._report_alive)
         self._shadows = Shadows(settings)
@@ -178,6 +194,7 @@ class Drain:
         )
         if lease is None:
             return None
+        self._outcomes.reports[lease.scene.key] = SceneReport.of(lease.scene)
         side = self._segmenter.tile_px
         rows = side - compute_overlap(side)
         groups = []
@@ -254,13 +271,37 @@ class Drain:
 
     def _process(self, lease: ledger.SceneLease, groups: _Groups) -> None:
         self.counts.scenes += 1
-        for group, reading in groups:
-            with self._outcomes.recording_failures(lease.scene, group.observations), reading:
-                self._process_group(lease, group, reading)
-            self._readings.remove(reading)
-            self._progress(f"{lease.scene.key}: {len(group.observations)} instruction(s)")
+        with tracing.span("segment scene", scene=lease.scene.key, observations=len(lease.observations)):
+            for group, reading in groups:
+                spent = partial(_find_spent, group, reading)
+                with self._outcomes.recording_failures(lease.scene, group.observations, spent), reading:
+                    self._process_group(lease, group, reading)
+                self._readings.remove(reading)
+                self._say(f"{lease.scene.key}: {len(group.observations)} instruction(s)")
+            self._report(lease)
         if self._without_prediction:
             self._check_segmenter()
+
+    def _say(self, words: str) -> None:
+        if self._progress is not None:
+            self._progress(words)
+        elif not logs.is_json():  # there, the scene has a line of its own
+            _log.info("%s", words)
+
+    def _report(self, lease: ledger.SceneLease) -> None:
+        """Tell what became of a scene: in its log line, its span, and to whoever follows the drain."""
+        report = self._outcomes.reports.pop(lease.scene.key)
+        report.end()
+        tracing.annotate(
+            outcomes=", ".join(f"{name} {count}" for name, count in report.outcomes.items()),
+            compute_seconds=report.compute_seconds,
+            bytes_read=report.bytes_read,
+            polygons=report.polygons,
+        )
+        metrics.count_scene(report)
+        if logs.is_json():
+            report.log()
+        self._on_scene(report, self.counts)
 
     def _process_group(self, lease: ledger.SceneLease, group: ObservationGroup, reading: StripReader) -> None:
         preview = quicklooks.Preview(group.view)
@@ -279,7 +320,7 @@ class Drain:
                 is_read = True
                 self._outcomes.close_circuits(lease.scene, group.observations)
             with self._outcomes.recording_failures(lease.scene, [observation]):
-                self._record(lease.scene_id, observation, outcome, reading, preview)
+                self._record(lease, group, observation, outcome, reading, preview)
 
     def _plan_shadows(
         self, lease: ledger.SceneLease, members: Sequence[ledger.LeasedObservation]
@@ -304,31 +345,37 @@ class Drain:
 
     def _record(
         self,
-        scene_id: UUID,
+        lease: ledger.SceneLease,
+        group: ObservationGroup,
         observation: ledger.LeasedObservation,
         outcome: Outcome,
         reading: StripReader,
         preview: quicklooks.Preview,
     ) -> None:
+        scene, spent = lease.scene, _find_spent(group, reading)
         match outcome:
             case SceneUnusable():
-                self._outcomes.skip(observation.id, outcome.reason)
+                self._outcomes.skip(scene, observation, outcome.reason, spent)
             case SceneMisrendered():
-                self._outcomes.fail(observation.id, outcome.reason, permanent=True)
+                reason, saturated = outcome.reason, AttemptOutcome.SATURATED
+                self._outcomes.fail(scene, observation, reason, saturated, spent, permanent=True)
             case TilesFailed():
                 if outcome.failed == outcome.tiles:
-                    self._without_prediction.setdefault(scene_id, []).append(observation.id)
+                    self._without_prediction.setdefault(lease.scene_id, []).append(observation.id)
+                spent = replace(spent, compute_seconds=outcome.compute_seconds)
                 if outcome.of_machine:
-                    self._outcomes.put_back(observation.id, outcome.reason, Cause(Blame.MACHINE))
+                    cause = Cause(Blame.MACHINE)
+                    self._outcomes.put_back(scene, observation, outcome.reason, cause, spent=spent)
                 else:
-                    self._outcomes.fail(observation.id, outcome.reason)
+                    self._outcomes.fail(scene, observation, outcome.reason, AttemptOutcome.TILES, spent)
             case _:
                 if outcome.tiles:
                     self._without_prediction.clear()
                 timings = {"read_at": reading.read_at, "inferred_at": datetime.now(UTC)}
                 name = observation.watch.name
                 quicklook = quicklooks.write_quicklook(self._settings, name, observation.id, preview, outcome)
-                self._outcomes.save(observation.id, outcome, timings, quicklook)
+                spent = replace(spent, compute_seconds=outcome.compute_seconds)
+                self._outcomes.save(scene, observation, outcome, timings, quicklook, spent)
 
     def _check_segmenter(self) -> None:
         """Run the segmenter on an empty tile: if that fails too, it is broken, and no scene is to blame.
@@ -376,6 +423,11 @@ class Drain:
             thread.join()
 
 
+def _find_spent(group: ObservationGroup, reading: StripReader) -> Spent:
+    """Share what was read so far between the observations that it was read for."""
+    return Spent(bytes_read=reading.received / len(group.observations))
+
+
 def _group_by_pixels(lease: ledger.SceneLease) -> list[list[ledger.LeasedObservation]]:
     """Group observations that need the same pixels, so that these are read and encoded once."""
     by_view: dict[tuple[Profile, bytes], list[ledger.LeasedObservation]] = defaultdict(list)
@@ -412,11 +464,16 @@ def _list_hosts(members: list[ledger.LeasedObservation], settings: FlowSettings)
 
 
 def drain(
-    engine: Engine, settings: FlowSettings, *, watch: str | None = None, progress: Progress = _log.info
+    engine: Engine,
+    settings: FlowSettings,
+    *,
+    watch: str | None = None,
+    progress: Progress | None = None,
+    on_scene: OnScene = _ignore,
 ) -> DrainCounts:
     """Drain the queue with the model of each watch, one model after another; without work nothing is loaded.
 
-    A model that cannot be loaded leaves the others their work; its error is raised at the end.
+    A model that cannot be loaded leaves the others their work; its error is raised at the end. See :class:`Drain`.
     """
     done, failures = DrainCounts(), list[Exception]()
     with engine.connect() as conn:
@@ -433,7 +490,9 @@ def drain(
             failures.append(error)
             continue
         done.add(
-            Drain(engine, segmenter, settings, watch=watch, progress=progress).run(stopping.stop_requested)
+            Drain(engine, segmenter, settings, watch=watch, progress=progress, on_scene=on_scene).run(
+                stopping.stop_requested
+            )
         )
     if failures:
         raise failures[0]

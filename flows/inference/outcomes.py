@@ -18,11 +18,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 
-from segwatch.db import admission, circuits, ledger
+from segwatch.db import admission, circuits, ledger, usage
 from segwatch.db.errors import LeaseLost, describe_error, is_connection_lost
+from segwatch.db.usage import AttemptOutcome
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.failures.blame import Blame, Cause, find_cause
 from segwatch.flows.failures.reasons import Reasons
+from segwatch.flows.telemetry.scenes import Attempt, SceneReport
 from segwatch.geo.sources.http.circuits import list_scene_circuits
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.tracking import ObservationResult
@@ -59,6 +61,24 @@ class DrainCounts:
                 self.reasons.add(reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What an attempt at an observation has cost."""
+
+    compute_seconds: float = 0.0
+    """Time in the segmenter."""
+    bytes_read: float = 0.0
+    """Its share of what was read for all instructions of the scene."""
+
+
+_NOTHING = Spent()
+_OUTCOMES = {
+    Blame.SCENE: AttemptOutcome.SCENE,
+    Blame.SOURCE: AttemptOutcome.SOURCE,
+    Blame.MACHINE: AttemptOutcome.MACHINE,
+}
+
+
 class OutcomeRecorder:
     """Records outcomes for one worker, with retries while the database is unreachable.
 
@@ -82,6 +102,8 @@ class OutcomeRecorder:
         self.stop = threading.Event()
         """Ends retries when set."""
         self.counts = DrainCounts()
+        self.reports: dict[str, SceneReport] = {}
+        """Report of each leased scene, by its key."""
 
     @property
     def retries(self) -> dict[str, Any]:
@@ -111,9 +133,17 @@ class OutcomeRecorder:
 
     @contextmanager
     def recording_failures(
-        self, scene: Scene, observations: Sequence[ledger.LeasedObservation]
+        self,
+        scene: Scene,
+        observations: Sequence[ledger.LeasedObservation],
+        find_spent: Callable[[], Spent] = Spent,
     ) -> Iterator[None]:
         """Record an error of the block as the failure of these observations, so that the drain continues.
+
+        Parameters
+        ----------
+        find_spent
+            Called after an error: what each of the observations has cost until then.
 
         Raises
         ------
@@ -130,20 +160,25 @@ class OutcomeRecorder:
                 _log.exception("scene %s failed", key)
             else:
                 _log.warning("scene %s waits: %s", key, describe_error(error))
-            self._settle(scene, observations, cause, describe_error(error))
+            self._settle(scene, observations, cause, describe_error(error), find_spent())
 
     def _settle(
-        self, scene: Scene, observations: Sequence[ledger.LeasedObservation], cause: Cause, reason: str
+        self,
+        scene: Scene,
+        observations: Sequence[ledger.LeasedObservation],
+        cause: Cause,
+        reason: str,
+        spent: Spent,
     ) -> None:
         """Record the failure of observations of one scene, and the state of their source."""
         if cause.blame is Blame.SCENE:
             for one in observations:
-                self.fail(one.id, reason, permanent=cause.permanent)
+                self.fail(scene, one, reason, AttemptOutcome.SCENE, spent, permanent=cause.permanent)
             if cause.source_works:
                 self.close_circuits(scene, observations)
             return
         for one in observations:
-            self.put_back(one.id, reason, cause, find_circuits(scene, one.watch))
+            self.put_back(scene, one, reason, cause, find_circuits(scene, one.watch), spent)
         self._open_circuit(cause, reason)
 
     def _open_circuit(self, cause: Cause, reason: str) -> None:
@@ -181,42 +216,82 @@ class OutcomeRecorder:
 
     def save(
         self,
-        observation_id: UUID,
+        scene: Scene,
+        observation: ledger.LeasedObservation,
         result: ObservationResult,
         timings: dict[str, Any],
         quicklook: str | None,
+        spent: Spent,
     ) -> None:
         """Save a result; it is dropped when another worker has taken over the lease."""
+
+        def write(conn: Connection) -> None:
+            ledger.save(conn, observation.id, self._worker, result, timings, evidence=quicklook)
+            _add_usage(conn, observation.id, AttemptOutcome.OBSERVED, spent)
+
         try:
-            self.transaction(
-                lambda conn: ledger.save(
-                    conn, observation_id, self._worker, result, timings, evidence=quicklook
-                )
-            )
+            self.transaction(write)
         except LeaseLost:
-            _log.warning("observation %s: another worker took over its lease; result dropped", observation_id)
+            _log.warning("observation %s: another worker took over its lease; result dropped", observation.id)
             return
         self.counts.inferred += 1
+        self._report(scene, observation, AttemptOutcome.OBSERVED, "", spent, len(result.detections))
 
-    def skip(self, observation_id: UUID, reason: str) -> None:
+    def skip(
+        self, scene: Scene, observation: ledger.LeasedObservation, reason: str, spent: Spent = _NOTHING
+    ) -> None:
         """Record that the scene cannot be observed, which is final."""
-        if self.transaction(lambda conn: ledger.skip(conn, observation_id, self._worker, reason)):
+        outcome = AttemptOutcome.UNUSABLE
+        if self._end(
+            observation.id,
+            outcome,
+            spent,
+            lambda conn: ledger.skip(conn, observation.id, self._worker, reason),
+        ):
             self.counts.skipped += 1
             self.counts.reasons.add(reason)
+            self._report(scene, observation, outcome, reason, spent)
 
-    def fail(self, observation_id: UUID, reason: str, *, permanent: bool = False) -> None:
+    def fail(
+        self,
+        scene: Scene,
+        observation: ledger.LeasedObservation,
+        reason: str,
+        outcome: AttemptOutcome,
+        spent: Spent = _NOTHING,
+        *,
+        permanent: bool = False,
+    ) -> None:
         """Record a failed attempt; a permanent failure is the last one, however many attempts are left."""
         retries = self.retries | ({"max_attempts": 0} if permanent else {})
-        if self.transaction(lambda conn: ledger.fail(conn, observation_id, self._worker, reason, **retries)):
+        if self._end(
+            observation.id,
+            outcome,
+            spent,
+            lambda conn: ledger.fail(conn, observation.id, self._worker, reason, **retries),
+        ):
             self.counts.failed += 1
             self.counts.reasons.add(reason)
+            self._report(scene, observation, outcome, reason, spent)
 
-    def put_back(self, observation_id: UUID, reason: str, cause: Cause, needs: Collection[str] = ()) -> None:
+    def put_back(
+        self,
+        scene: Scene,
+        observation: ledger.LeasedObservation,
+        reason: str,
+        cause: Cause,
+        needs: Collection[str] = (),
+        spent: Spent = _NOTHING,
+    ) -> None:
         """Put an observation back into the queue, without counting an attempt; ``needs`` names its circuits."""
-        refused = self.transaction(
+        outcome = _OUTCOMES.get(cause.blame, AttemptOutcome.MACHINE)
+        if self._end(
+            observation.id,
+            outcome,
+            spent,
             lambda conn: admission.refuse(
                 conn,
-                observation_id,
+                observation.id,
                 self._worker,
                 reason,
                 circuit=cause.circuit,
@@ -224,11 +299,50 @@ class OutcomeRecorder:
                 asked_seconds=cause.retry_after_seconds,
                 patience_seconds=self._settings.outage_hours * 3600,
                 **self.retries,
-            )
-        )
-        if refused:
+            ),
+        ):
             self.counts.waiting += 1
             self.counts.reasons.add(reason)
+            self._report(scene, observation, outcome, reason, spent)
+
+    def _end(
+        self,
+        observation_id: UUID,
+        outcome: AttemptOutcome,
+        spent: Spent,
+        write: Callable[[Connection], bool],
+    ) -> bool:
+        """Record an outcome and its cost in one transaction; False if the lease was lost."""
+
+        def end(conn: Connection) -> bool:
+            ended = write(conn)
+            if ended:
+                _add_usage(conn, observation_id, outcome, spent)
+            return ended
+
+        return self.transaction(end)
+
+    def _report(
+        self,
+        scene: Scene,
+        observation: ledger.LeasedObservation,
+        outcome: AttemptOutcome,
+        reason: str,
+        spent: Spent,
+        polygons: int = 0,
+    ) -> None:
+        report = self.reports.get(scene.key)
+        if report is not None:
+            name = observation.watch.name
+            report.attempts.append(
+                Attempt(name, outcome, reason, spent.compute_seconds, spent.bytes_read, polygons)
+            )
+
+
+def _add_usage(conn: Connection, observation_id: UUID, outcome: AttemptOutcome, spent: Spent) -> None:
+    usage.record_attempt(
+        conn, observation_id, outcome, compute_seconds=spent.compute_seconds, bytes_read=spent.bytes_read
+    )
 
 
 def find_circuits(scene: Scene, watch: Watch) -> frozenset[str]:

@@ -129,6 +129,7 @@ class StripReader:
         """Whether all strips are read ahead, so that the whole scene can be judged before the first prediction."""
         self._strips: queue.Queue[Strip | None] = queue.Queue(ahead + 1)
         self._stop = threading.Event()
+        self._received = 0
         self._done: Future[tuple[int, datetime]] = executor.submit(self._read)
 
     def __enter__(self) -> Self:
@@ -147,6 +148,11 @@ class StripReader:
         while (strip := self._strips.get()) is not None:
             yield strip
         self._done.result()
+
+    @property
+    def received(self) -> int:
+        """Bytes received over the network so far."""
+        return self._received
 
     @property
     def bytes_read(self) -> int:
@@ -196,7 +202,7 @@ class StripReader:
         for columns in _list_windows(view.tiles, span, start, stop):
             part = np.s_[:, columns]
             window = reader.read(strip_grid[part])
-            received = window.bytes_read
+            received = self._received = window.bytes_read
             rgb[part] = render(window.bands, window.valid, view.profile).values
             valid[part] = window.valid.values
             clear[part] = window.valid.values & window.clear.values & in_area[part]

@@ -68,6 +68,8 @@ class TilesFailed:
     """The segmenter's last error."""
     of_machine: bool = False
     """Whether the device ran out of memory."""
+    compute_seconds: float = 0.0
+    """Time in the segmenter."""
 
     @property
     def reason(self) -> str:
@@ -400,7 +402,13 @@ class _GroupPrediction:
         if failed == 0 or (failed < tiles and failed <= observation.watch.max_failed_tiles * tiles):
             return None
         error = self._errors[observation.id]
-        return TilesFailed(failed, tiles, error, of_machine=observation.id in self._of_machine)
+        return TilesFailed(
+            failed,
+            tiles,
+            error,
+            of_machine=observation.id in self._of_machine,
+            compute_seconds=self._seconds / max(1, len(self._active)),
+        )
 
     def ask(self, observation: LeasedObservation) -> Opinion:
         """Return the prediction of one observation for a comparison."""

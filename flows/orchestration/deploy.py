@@ -30,7 +30,7 @@ from segwatch.db import watch_actions, watches
 from segwatch.db.errors import DbError
 from segwatch.flows.config import cadence
 from segwatch.flows.errors import ConfigError, FlowError
-from segwatch.flows.orchestration import work_pools
+from segwatch.flows.orchestration import automations, work_pools
 from segwatch.flows.orchestration.watch_deployments import WatchDeployments, is_deployed
 from segwatch.geo.types.watch import Watch
 
@@ -96,6 +96,15 @@ def deploy_flows(
             _put_pool(client, pool, pools, images)
         with _keep_schedules(client, folder):
             _apply(folder)
+
+
+def put_automations(notify: str | None = None) -> None:
+    """Create missing automations for failed, stuck and silent runs on the server of PREFECT_API_URL.
+
+    See :func:`segwatch.flows.orchestration.automations.put_automations`.
+    """
+    with explain_unreachable_server(), get_client(sync_client=True) as client:
+        automations.put_automations(client, notify)
 
 
 def _put_pool(

@@ -16,8 +16,10 @@ from sqlalchemy.exc import DBAPIError
 
 from segwatch.db import runs
 from segwatch.db.errors import describe_error
+from segwatch.flows.config import cadence
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.runtime import stopping
+from segwatch.flows.telemetry import logs, tracing, worker_page
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ def register_run(
     Run | None
         None if this run was registered; otherwise the run that already has the subject.
     """
+    if settings.logs == "json":
+        logs.write_json()
     seconds = settings.lease_seconds
     with engine.begin() as conn:
         begun = runs.begin(
@@ -71,12 +75,19 @@ def register_run(
         _end(engine, run_id, "stopped")
         return 0  # a run is not counted as a released lease
 
-    with _heartbeats(engine, run_id, seconds), stopping.release_on_stop("runs", stop):
+    with (
+        _heartbeats(engine, run_id, seconds),
+        stopping.release_on_stop("runs", stop),
+        logs.bound(run=str(run_id), flow=flow, watch=watch),
+        worker_page.serve_metrics(engine, settings, cadence.find_next),
+    ):
         try:
-            yield None
+            with tracing.span(flow, run=str(run_id), watch=watch):
+                yield None
             outcome = "completed"
         finally:
             _end(engine, run_id, outcome)
+            tracing.flush()
 
 
 def _end(engine: Engine, run_id: UUID, outcome: str) -> None:

@@ -14,6 +14,7 @@ from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import FlowError
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.flows.runtime import stopping
+from segwatch.flows.telemetry import tracing
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,9 @@ class Steps:
         if stopping.stop_requested.is_set():
             return
         try:
-            if counts := step():
+            with tracing.span(name):
+                counts = step()
+            if counts:
                 self.report[name] = counts
         except Exception as error:
             _log.warning("%s failed, the other steps go on: %s", name, error)

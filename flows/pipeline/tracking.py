@@ -20,6 +20,7 @@ from segwatch.flows.errors import FlowError
 from segwatch.flows.failures.reasons import Reasons
 from segwatch.flows.pipeline.change_evidence import measure_changes
 from segwatch.flows.runtime import stopping
+from segwatch.flows.telemetry import tracing
 from segwatch.geo.tracking.alert_rules import (
     JudgedChange,
     list_judged_changes,
@@ -109,10 +110,11 @@ def _publish_series(engine: Engine, series_id: UUID, watch: str, total: Tracking
     """Publish the ready observations of a series; False if another database session is tracking it."""
     while not stopping.stop_requested.is_set():
         step = TrackingCounts()
-        with engine.begin() as conn:
+        with tracing.span("publish observation", watch=watch, series=str(series_id)), engine.begin() as conn:
             if not series.try_lock(conn, series_id):
                 return False
             published = _publish_next(conn, series_id, step)
+            tracing.annotate(observations=step.observations, alerts=step.alerts)
         if not published:
             break
         # only after the commit: a failed transaction published nothing
@@ -268,10 +270,12 @@ def _ensure_ground(conn: Connection, series_id: UUID) -> None:
 
 
 def _choose_alerts(watch: Watch, changes: Sequence[JudgedChange]) -> list[RuleMatch]:
-    return [
+    chosen = [
         RuleMatch(one.change, one.scene_id, rule, compute_send_time(rule), one.evidence)
         for one, rule in match_changes(watch.rules, changes)
     ]
+    tracing.annotate(messages=(str(message) for one in chosen for message in one.message_ids.values()))
+    return chosen
 
 
 def _count(total: TrackingCounts, step: TrackingStep) -> None:

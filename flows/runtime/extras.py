@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from segwatch.flows.errors import ConfigError
 
-#: Top-level modules by extra, as declared in pyproject.toml.
+#: Modules by extra, as declared in pyproject.toml; top-level ones but for those of OpenTelemetry, which share one.
 MODULES = {
     "model": ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub"),
     "train": ("accelerate", "peft", "pycocotools"),
@@ -26,6 +26,7 @@ MODULES = {
     "aws": ("botocore",),
     "docker": ("prefect_docker",),
     "kubernetes": ("prefect_kubernetes",),
+    "telemetry": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
 }
 
 

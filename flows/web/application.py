@@ -36,6 +36,7 @@ from segwatch.flows.web import (
     downloads,
     events,
     health,
+    metrics,
     object_history,
     object_panel,
     operations,
@@ -90,6 +91,7 @@ class Engines:
     token_uses: Engine
     """The only one whose transactions may write; the role may still only read the views."""
     health: Engine
+    metrics: Engine
 
     @classmethod
     def connect(cls, database_url: str) -> Engines:
@@ -113,11 +115,20 @@ class Engines:
                 settings=readers.INITIAL_SETTINGS,
             ),
             health=make(1, 1),
+            metrics=make(1),
         )
 
     def dispose(self) -> None:
         """Close all connections."""
-        for engine in (self.api, self.tiles, self.imagery, self.tokens, self.token_uses, self.health):
+        for engine in (
+            self.api,
+            self.tiles,
+            self.imagery,
+            self.tokens,
+            self.token_uses,
+            self.health,
+            self.metrics,
+        ):
             engine.dispose()
 
 
@@ -158,6 +169,7 @@ def create_app(database_url: str, options: ServerOptions = DEFAULTS, rate: Rate 
     _handle_errors(app)
     app.include_router(background.make_router(options.background), prefix="/api", tags=["watches"])
     app.include_router(health.make_router(engines.health))
+    app.include_router(metrics.make_router(engines.metrics, find_next), tags=["operations"])
     tiles = vector_tiles.VectorTiles(engines.tiles)
     app.include_router(watch_data.make_router(engines.api, tiles), prefix="/api", tags=["watches"])
     app.include_router(comparing.make_router(engines.api, tiles), prefix="/api", tags=["watches"])

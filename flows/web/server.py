@@ -9,7 +9,9 @@ from collections.abc import Callable
 from segwatch.db import roles
 from segwatch.db.embedded.ports import find_free_port
 from segwatch.db.engine import make_engine
+from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import ServiceError
+from segwatch.flows.telemetry import logs
 from segwatch.flows.web import gazetteer
 from segwatch.flows.web.application import create_app
 from segwatch.flows.web.guards import connections
@@ -43,6 +45,8 @@ def serve(
     ServiceError
         Another program uses the port; the message names a free one.
     """
+    if load_settings().logs == "json":
+        logs.write_json()
     _require_reader(database_url)
     _require_port(host, port)
     proxies = [str(one) for one in options.site.proxies]

@@ -26,7 +26,7 @@ class ProxyUser(BaseModel):
     watches: tuple[str, ...] | None = None
     """None = all."""
     scopes: tuple[
-        Annotated[str, Field(pattern=r"^(read|acknowledge|review|events|announce|operate)$")], ...
+        Annotated[str, Field(pattern=r"^(read|acknowledge|review|events|announce|operate|metrics)$")], ...
     ] = ("read",)
 
 

@@ -62,7 +62,7 @@ class Reader:
 
 UNKNOWN_READER = Reader("", NOTHING, frozenset())
 #: Reader without credentials on a server that is open to everyone who reaches it.
-OPEN_READER = Reader("", Visibility(None, names=False), frozenset({Scope.READ}))
+OPEN_READER = Reader("", Visibility(None, names=False), frozenset({Scope.READ, Scope.METRICS}))
 _READER: ContextVar[Reader] = ContextVar("reader", default=UNKNOWN_READER)
 
 

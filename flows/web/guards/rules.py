@@ -25,6 +25,7 @@ RULES: dict[str, dict[str, Requirement]] = {
     "/operations": {_GET: Scope.READ},
     "/healthz": {_GET: ANYONE},
     "/readyz": {_GET: ANYONE},
+    "/metrics": {_GET: Scope.METRICS},
     "/login": {_GET: ANYONE, "POST": ANYONE},
     "/logout": {"POST": ANYONE},
     # the page's own scripts and styles, the same for everyone

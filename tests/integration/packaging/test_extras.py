@@ -30,13 +30,15 @@ RENAMED = {
     "rio-tiler": "rio_tiler",
     "prefect-docker": "prefect_docker",
     "prefect-kubernetes": "prefect_kubernetes",
+    "opentelemetry-sdk": "opentelemetry.sdk",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry.exporter.otlp.proto.http",
 }
 #: Refuses the imports named in the environment, as in an installation without them.
 SITE = """
 import importlib.util, os, sys
 
 def is_refused(name):
-    return name.partition(".")[0] in os.environ["REFUSED"].split()
+    return any(name == one or name.startswith(one + ".") for one in os.environ["REFUSED"].split())
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):

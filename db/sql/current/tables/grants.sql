@@ -2,6 +2,7 @@
 GRANT SELECT, INSERT, UPDATE ON
     segwatch.access_token,
     segwatch.alert,
+    segwatch.alert_age,
     segwatch.area,
     segwatch.change,
     segwatch.change_evidence,
@@ -32,6 +33,7 @@ GRANT SELECT, INSERT, UPDATE ON
     segwatch.track,
     segwatch.track_lineage,
     segwatch.track_state,
+    segwatch.usage,
     segwatch.watch,
     segwatch.watch_area,
     segwatch.watch_head,

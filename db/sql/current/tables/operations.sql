@@ -14,6 +14,14 @@ CREATE TABLE segwatch.access_token (
 
 CREATE UNIQUE INDEX access_token_name_ix ON segwatch.access_token (name) WHERE revoked_at IS NULL;
 
+CREATE TABLE segwatch.alert_age (
+    watch_name TEXT NOT NULL,
+    up_to_seconds DOUBLE PRECISION NOT NULL,
+    alerts BIGINT NOT NULL,
+    seconds DOUBLE PRECISION NOT NULL,
+    CONSTRAINT alert_age_pk PRIMARY KEY (watch_name, up_to_seconds)
+);
+
 CREATE TABLE segwatch.announcement (
     id UUID NOT NULL,
     received_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
@@ -110,3 +118,15 @@ CREATE TABLE segwatch.trial (
 CREATE INDEX trial_expires_ix ON segwatch.trial (expires_at);
 
 CREATE INDEX trial_reader_ix ON segwatch.trial (reader, requested_at);
+
+CREATE TABLE segwatch.usage (
+    watch_name TEXT NOT NULL,
+    month DATE NOT NULL,
+    model_version TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    attempts BIGINT NOT NULL,
+    compute_seconds DOUBLE PRECISION NOT NULL,
+    bytes_read DOUBLE PRECISION NOT NULL,
+    area_km2 DOUBLE PRECISION NOT NULL,
+    CONSTRAINT usage_pk PRIMARY KEY (watch_name, month, model_version, outcome)
+);

@@ -1,0 +1,1 @@
+"""What segwatch tells about itself: one line per scene, metrics and traces."""
