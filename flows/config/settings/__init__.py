@@ -16,6 +16,7 @@ from segwatch.flows.config.settings.fields import PREFIX
 from segwatch.flows.config.settings.imagery import ImagerySettings, QuicklookSettings
 from segwatch.flows.config.settings.model import ModelSettings
 from segwatch.flows.config.settings.reports import ReportSettings
+from segwatch.flows.config.settings.retention import RetentionSettings
 from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.config.settings.workers import WorkerSettings
 from segwatch.flows.errors import ConfigError
@@ -34,6 +35,7 @@ class FlowSettings(
     AlertSettings,
     EventSettings,
     ReportSettings,
+    RetentionSettings,
     WebSettings,
 ):
     """All settings, for flows and commands, which hand them on."""
