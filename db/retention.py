@@ -2,8 +2,8 @@
 
 Never taken away is what a view shows of the past, what a late scene folds again, or what a later message continues:
 observations, detections, tracks and their states, changes, judgements, alerts, the last message about an alert on each
-channel, and the chips of observations in force. Rows are taken in batches, each a transaction; a row that somebody
-else holds is left to the next time.
+channel, and the chips of observations in force. Rows are taken in batches, each a transaction; messages
+and observations that somebody else holds are left to the next time.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ _COUNT_CHIPS = text(f"SELECT count(*) {_CHIPS}")  # noqa: S608 - parts of this f
 _DROP_CHIPS = text(
     f"""
     DELETE FROM segwatch.observation_chip
-    WHERE ctid = ANY (ARRAY(SELECT c.ctid {_CHIPS} LIMIT :batch FOR UPDATE OF c SKIP LOCKED))
+    WHERE ctid = ANY (ARRAY(SELECT c.ctid {_CHIPS} LIMIT :batch))
     """  # noqa: S608 - parts of this file
 )
 _COUNT_CELLS = text(f"SELECT count(*) {_CELLS}")  # noqa: S608 - parts of this file
 _DROP_CELLS = text(
     f"""
     DELETE FROM segwatch.index_cells
-    WHERE observation_id IN (SELECT c.observation_id {_CELLS} LIMIT :batch FOR UPDATE OF c SKIP LOCKED)
+    WHERE observation_id IN (SELECT c.observation_id {_CELLS} LIMIT :batch)
     """  # noqa: S608 - parts of this file
 )
 _COUNT_QUICKLOOKS = text(f"SELECT count(*) {_QUICKLOOKS}")  # noqa: S608 - parts of this file
