@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+
+from segwatch.geo.types.revisits import Acquisition, Lag, Revisit
 
 #: A repeat is learned from at least so many gaps, of which most are whole multiples of it.
 MIN_GAPS, MIN_SHARE = 4, 0.8
@@ -15,51 +16,10 @@ TOLERANCE = timedelta(hours=12)
 _DAY = timedelta(days=1)
 #: Expected acquisitions that are looked for; older ones are history.
 MAX_EXPECTED = 100
+#: What was published later was added to an archive, or reprocessed: it tells nothing about the next scene.
+MAX_LAG = timedelta(days=30)
 #: Extra time for publication, beyond the longest lag but a twentieth.
 _PATIENCE = timedelta(hours=12)
-
-
-@dataclass(frozen=True, slots=True)
-class Acquisition:
-    """A scene that a catalog showed; times UTC."""
-
-    platform: str
-    relative_orbit: str
-    """Empty where it is unknown."""
-    acquired_at: datetime
-    published_at: datetime | None
-    """None = unknown, or long ago, as for reprocessed archives."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """From acquisition to publication, over the scenes that tell it."""
-
-    median: timedelta
-    p95: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Revisit:
-    """What one platform's orbit should have shown of an area, and did; times UTC."""
-
-    platform: str
-    relative_orbit: str
-    repeat: timedelta
-    """Whole days."""
-    seen: int
-    """Acquisitions that the catalog shows."""
-    last_at: datetime
-    """The newest of them."""
-    next_at: datetime
-    """The next one that is not due yet."""
-    missing: tuple[datetime, ...]
-    """Expected acquisitions without a scene, the newest ``MAX_EXPECTED`` at most, in order."""
-
-    @property
-    def missed_in_a_row(self) -> int:
-        """Expected acquisitions without a scene since the newest one with."""
-        return sum(one > self.last_at for one in self.missing)
 
 
 def learn_repeat(times: Sequence[datetime]) -> timedelta | None:
@@ -82,7 +42,7 @@ def learn_repeat(times: Sequence[datetime]) -> timedelta | None:
 def measure_lag(scenes: Sequence[Acquisition]) -> Lag | None:
     """Measure the lag of publication; None where no scene tells it."""
     lags = sorted(one.published_at - one.acquired_at for one in scenes if one.published_at is not None)
-    lags = [one for one in lags if one >= timedelta(0)]
+    lags = [one for one in lags if timedelta(0) <= one <= MAX_LAG]
     if not lags:
         return None
     return Lag(lags[(len(lags) - 1) // 2], lags[-(-95 * len(lags) // 100) - 1])
@@ -93,7 +53,8 @@ def find_revisits(
 ) -> list[Revisit]:
     """Compare the acquisitions that each orbit should have made with those that a catalog shows, by platform and orbit.
 
-    Orbits that are unknown or pass irregularly, as aerial surveys do, are left out.
+    Orbits that pass irregularly, as aerial surveys do, are left out. A scene whose orbit is unknown may be any of those
+    that were expected then.
 
     Parameters
     ----------
@@ -106,17 +67,24 @@ def find_revisits(
     for one in scenes:
         if one.relative_orbit:
             orbits[one.platform, one.relative_orbit].append(one.acquired_at)
+    unknown = [one.acquired_at for one in scenes if not one.relative_orbit]
     due = now - (timedelta(0) if lag is None else lag.p95) - _PATIENCE
     found = []
     for (platform, orbit), times in sorted(orbits.items()):
         repeat = learn_repeat(times)
         if repeat is not None:
-            found.append(_compare(platform, orbit, sorted(set(times)), repeat, since, due))
+            found.append(_compare(platform, orbit, sorted(set(times)), repeat, since, due, unknown))
     return found
 
 
 def _compare(
-    platform: str, orbit: str, seen: Sequence[datetime], repeat: timedelta, since: datetime, due: datetime
+    platform: str,
+    orbit: str,
+    seen: Sequence[datetime],
+    repeat: timedelta,
+    since: datetime,
+    due: datetime,
+    unknown: Sequence[datetime],
 ) -> Revisit:
     missing: list[datetime] = []
     for earlier, later in pairwise(seen):
@@ -129,5 +97,6 @@ def _compare(
     while expected <= due and len(missing) < len(seen) + MAX_EXPECTED:
         missing.append(expected)
         expected += repeat
-    kept = tuple(one for one in missing if one >= since)[-MAX_EXPECTED:]
-    return Revisit(platform, orbit, repeat, len(seen), seen[-1], expected, kept)
+    kept = [one for one in missing if one >= since][-MAX_EXPECTED:]
+    lacking = tuple(one for one in kept if not any(abs(one - other) <= TOLERANCE for other in unknown))
+    return Revisit(platform, orbit, repeat, len(seen), seen[-1], expected, lacking)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwatch.geo.revisits import MAX_EXPECTED, Acquisition, Lag, find_revisits, learn_repeat, measure_lag
+from segwatch.geo.revisits import MAX_EXPECTED, find_revisits, learn_repeat, measure_lag
+from segwatch.geo.types.revisits import Acquisition, Lag
 
 START = datetime(2024, 1, 1, 10, tzinfo=UTC)
 REPEATS = st.sampled_from([5, 10, 12, 16])
@@ -61,6 +62,14 @@ def test_flights_without_orbit_or_rhythm_are_not_expected() -> None:
     assert find_revisits(unknown, since=START, now=after(500), lag=None) == []
 
 
+def test_a_scene_of_an_unknown_orbit_may_be_the_expected_one() -> None:
+    scenes = passes([0, 1, 2, 3, 5, 6])
+    rejected = Acquisition("", "", after(40.2), None)
+    for given, missing in ((scenes, 1), ([*scenes, rejected], 0)):
+        (found,) = find_revisits(given, since=START, now=after(65), lag=None)
+        assert len(found.missing) == missing
+
+
 def test_what_was_before_the_watch_began_is_not_missing_and_an_orbit_that_ended_costs_little() -> None:
     (found,) = find_revisits(passes([0, 1, 2, 4, 5, 6, 7]), since=after(50), now=after(100_000), lag=None)
     assert len(found.missing) == MAX_EXPECTED
@@ -69,6 +78,7 @@ def test_what_was_before_the_watch_began_is_not_missing_and_an_orbit_that_ended_
 
 def test_the_lag_is_that_of_scenes_which_tell_it() -> None:
     scenes = [Acquisition("p", "1", START, START + timedelta(hours=hours)) for hours in range(1, 21)]
+    scenes += [Acquisition("p", "1", START, after(400))]
     scenes += [Acquisition("p", "1", START, None), Acquisition("p", "1", START, START - timedelta(hours=1))]
     assert measure_lag(scenes) == Lag(timedelta(hours=10), timedelta(hours=19))
     assert measure_lag([]) is None

@@ -48,7 +48,8 @@ GRANT SELECT, INSERT ON
 GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch.judgement_evidence, segwatch.review,
     segwatch.watch_action
     TO segwatch_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run, segwatch.announcement, segwatch.discovery_request
+GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run, segwatch.announcement, segwatch.discovery_request,
+    segwatch.revisit
     TO segwatch_worker;
 -- Retention removes those of superseded observations.
 GRANT DELETE ON segwatch.observation_chip, segwatch.index_cells TO segwatch_worker;
