@@ -194,7 +194,10 @@ def _wait_for_lease(engine: Engine) -> int:
     while time.monotonic() < until:
         with engine.connect() as conn:
             holder = conn.execute(
-                text("SELECT lease_worker FROM segwatch.observation WHERE state = 'leased'")
+                text(
+                    "SELECT worker FROM segwatch.run WHERE flow = 'segment' AND ended_at IS NULL"
+                    " AND EXISTS (SELECT FROM segwatch.observation WHERE state = 'leased')"
+                )
             ).scalar()
         if holder is not None:
             return int(holder.rpartition("-")[2])
