@@ -153,9 +153,7 @@ def _repeat(engine: Engine, statement: TextClause, age: timedelta, batch: int) -
     return total
 
 
-def _prune_quicklooks(
-    engine: Engine, age: timedelta, delete_file: Callable[[str], bool], batch: int
-) -> int:
+def _prune_quicklooks(engine: Engine, age: timedelta, delete_file: Callable[[str], bool], batch: int) -> int:
     """Delete quicklooks before the ledger forgets them, so that an interrupted run leaves none that nobody names."""
     total, taken, forgotten = 0, batch, batch
     while taken == batch and forgotten:

@@ -87,9 +87,7 @@ def status(as_json: Json = False) -> None:
 
 @app.command()
 def prune(
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only count what would be taken away.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be taken away.")] = False,
     as_json: Json = False,
 ) -> None:
     """Take away what no history needs once it is old, as the scheduled flow prune does.

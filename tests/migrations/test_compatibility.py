@@ -35,7 +35,9 @@ def test_the_schema_says_which_code_it_works_with(database: Database) -> None:
     engine.dispose()
 
 
-def test_a_run_of_a_newer_version_stops_at_an_older_schema(cluster: Cluster, empty: str, tmp_path: Path) -> None:
+def test_a_run_of_a_newer_version_stops_at_an_older_schema(
+    cluster: Cluster, empty: str, tmp_path: Path
+) -> None:
     migrate.upgrade(empty, "0042")
     url = cluster.info().url_for("segwatch_worker", database="empty")
     with (

@@ -165,7 +165,9 @@ def test_a_worker_that_is_killed_leaves_its_place_and_its_scene_to_another(
         following = _segment()
         with working(server, "gpu"):
             time.sleep(4)
-            assert [state.name for state in _until(client, [killed], lambda one: one.is_running())] == ["Running"]
+            assert [state.name for state in _until(client, [killed], lambda one: one.is_running())] == [
+                "Running"
+            ]
             assert not _until(client, [following], lambda _: True)[0].is_running(), "the place is taken"
             (ended,) = end_lost_runs(worker)
             states = _until(client, [killed, following], lambda one: one.is_final())

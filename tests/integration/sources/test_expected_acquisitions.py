@@ -125,7 +125,9 @@ def test_another_catalog_of_the_same_name_takes_over_without_duplicates(engine: 
         assert look(engine, 112) == 5
         assert look(engine, 112.1) == 0
     with engine.connect() as conn:
-        counts = conn.exec_driver_sql("SELECT count(*), count(DISTINCT acquired_at) FROM segwatch.scene").one()
+        counts = conn.exec_driver_sql(
+            "SELECT count(*), count(DISTINCT acquired_at) FROM segwatch.scene"
+        ).one()
     assert tuple(counts) == (12, 12)
     assert read_findings(engine) == []
     assert read_operations(engine)["acquisitions_missing"] == 0
