@@ -34,9 +34,10 @@ _SEED = (
     SELECT gen_random_uuid(), 'w', id, 'm@1', 0, 0 FROM segwatch.instruction
     """,
     """
-    INSERT INTO segwatch.scene (id, key, catalog, collection, platform, relative_orbit, solar_day, acquired_at, footprint)
-    SELECT gen_random_uuid(), n::text, 'c', 'c', 'p', '1', '2024-01-01'::date + n, '2024-01-01'::timestamptz + n * interval '1 day',
-           ST_MakeEnvelope(0, 0, 10, 10, 4326) FROM generate_series(1, %(states)s) n
+    INSERT INTO segwatch.scene (id, key, catalog, collection, platform, relative_orbit, solar_day, acquired_at,
+                                footprint)
+    SELECT gen_random_uuid(), n::text, 'c', 'c', 'p', '1', '2024-01-01'::date + n,
+           '2024-01-01'::timestamptz + n * interval '1 day', ST_MakeEnvelope(0, 0, 10, 10, 4326) FROM generate_series(1, %(states)s) n
     """,
     """
     INSERT INTO segwatch.observation (id, series_id, scene_id, revision_id, model_version, state, priority, acquired_at,
@@ -52,7 +53,7 @@ _SEED = (
     INSERT INTO segwatch.track_state (id, track_id, observation_id, valid, recorded, geom, area_m2, score, first_seen,
                                       last_seen, last_looked, misses, visible_share, alive)
     SELECT gen_random_uuid(), t.id, o.id,
-           CASE WHEN o.last THEN tstzrange(o.acquired_at, NULL) ELSE tstzrange(o.acquired_at, o.acquired_at + interval '1 day') END,
+           tstzrange(o.acquired_at, CASE WHEN NOT o.last THEN o.acquired_at + interval '1 day' END),
            tstzrange(now(), NULL), ST_Buffer(ST_SetSRID(ST_MakePoint(10 * random(), 10 * random()), 4326), 0.001), 1000,
            1, o.acquired_at, o.acquired_at, o.acquired_at, 0, 1, true
     FROM segwatch.track t,
@@ -66,7 +67,8 @@ _SEED = (
     """
     INSERT INTO segwatch.delivery (id, channel, idempotency_key, payload, state, delivered_at)
     SELECT gen_random_uuid(), 'https://hook.example', t.id::text,
-           jsonb_build_object('type', 'segwatch.alert', 'data', jsonb_build_object('track', t.id, 'text', repeat('x', 600))),
+           jsonb_build_object('type', 'segwatch.alert',
+                              'data', jsonb_build_object('track', t.id, 'text', repeat('x', 600))),
            'delivered', now() FROM segwatch.track t
     """,
 )

@@ -22,7 +22,8 @@ _WATCHES = text(
                     WHERE v.name = h.name AND v.definition -> 'profile' = w.definition -> 'profile')
                 THEN r.rejected ELSE 0 END AS only_rejected, r.reason AS rejected_because,
            v.state, (SELECT max(t.acted_at) FROM segwatch.watch_action t WHERE t.watch_name = h.name) AS acted_at,
-           coalesce(s.missed, 0) AS missed_revisits, s.last_at AS last_shown_at, coalesce(s.orbits, '{}') AS silent_orbits
+           coalesce(s.missed, 0) AS missed_revisits, s.last_at AS last_shown_at,
+           coalesce(s.orbits, '{}') AS silent_orbits
     FROM segwatch.watch_head h
     JOIN segwatch.watch w ON w.id = h.revision_id
     JOIN watch.watches v ON v.watch = h.name

@@ -158,7 +158,10 @@ def _prepare(engine: Engine) -> None:
 
 
 def describe_state(url: str) -> str:
-    """Describe how far the schema of a database is, changing nothing; begins with "up to date" where this code needs no more."""
+    """Describe how far the schema of a database is, changing nothing.
+
+    The text begins with "up to date" where this code needs no more.
+    """
     engine = make_engine(url)
     try:
         with engine.connect() as conn:

@@ -35,7 +35,7 @@ _SUPERSEDED = """
 _CHIPS = f"""
     FROM segwatch.observation_chip c {_SUPERSEDED}
       AND NOT EXISTS (SELECT 1 FROM segwatch.series_reference r WHERE r.observation_id = c.observation_id)
-"""
+"""  # noqa: S608 - a part of this file
 #: Spectral indices of observations that a later version of the scene replaced.
 _CELLS = f"FROM segwatch.index_cells c {_SUPERSEDED}"
 #: Pictures of observations that raised no alert, and that nobody is asked to label.
@@ -47,30 +47,30 @@ _QUICKLOOKS = """
       AND NOT EXISTS (SELECT 1 FROM segwatch.assessment_sample s
                       WHERE s.after_scene = o.scene_id OR s.before_scene = o.scene_id)
 """
-_COUNT_MESSAGES = text(f"SELECT count(*) {_MESSAGES}")  # noqa: S608 - parts of this file
+_COUNT_MESSAGES = text(f"SELECT count(*) {_MESSAGES}")
 _EMPTY_MESSAGES = text(
     f"""
     UPDATE segwatch.delivery SET payload = '{{}}'
     WHERE id IN (SELECT d.id {_MESSAGES} LIMIT :batch FOR UPDATE OF d SKIP LOCKED)
     """  # noqa: S608 - parts of this file
 )
-_COUNT_CHIPS = text(f"SELECT count(*) {_CHIPS}")  # noqa: S608 - parts of this file
+_COUNT_CHIPS = text(f"SELECT count(*) {_CHIPS}")
 _DROP_CHIPS = text(
     f"""
     DELETE FROM segwatch.observation_chip
     WHERE ctid = ANY (ARRAY(SELECT c.ctid {_CHIPS} LIMIT :batch))
     """  # noqa: S608 - parts of this file
 )
-_COUNT_CELLS = text(f"SELECT count(*) {_CELLS}")  # noqa: S608 - parts of this file
+_COUNT_CELLS = text(f"SELECT count(*) {_CELLS}")
 _DROP_CELLS = text(
     f"""
     DELETE FROM segwatch.index_cells
     WHERE observation_id IN (SELECT c.observation_id {_CELLS} LIMIT :batch)
     """  # noqa: S608 - parts of this file
 )
-_COUNT_QUICKLOOKS = text(f"SELECT count(*) {_QUICKLOOKS}")  # noqa: S608 - parts of this file
+_COUNT_QUICKLOOKS = text(f"SELECT count(*) {_QUICKLOOKS}")
 _TAKE_QUICKLOOKS = text(
-    f"SELECT o.id, o.evidence {_QUICKLOOKS} ORDER BY o.committed_at LIMIT :batch FOR UPDATE OF o SKIP LOCKED"  # noqa: S608
+    f"SELECT o.id, o.evidence {_QUICKLOOKS} ORDER BY o.committed_at LIMIT :batch FOR UPDATE OF o SKIP LOCKED"
 )
 _FORGET_QUICKLOOKS = text(
     "UPDATE segwatch.observation SET evidence = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"

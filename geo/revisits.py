@@ -1,4 +1,4 @@
-"""When a catalog should have shown a scene: the repeat of each orbit, learned from the scenes that it did show. Pure."""
+"""When a catalog should have shown a scene: the repeat of each orbit, learned from the scenes that it did show."""
 
 from __future__ import annotations
 

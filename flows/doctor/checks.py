@@ -280,14 +280,14 @@ def _silence(watch: WatchHealth) -> Iterator[Finding]:
     if watch.last_shown_at is None or not watch.silent_orbits:
         return
     fix = (
-        "ask the catalog's provider whether it still publishes them; another catalog of the same scenes takes over with "
-        "source.catalog and the same source.catalog_name: docs/how-to/real-catalogs.md"
+        "ask the catalog's provider whether it still publishes them; another catalog of the same scenes takes over "
+        "with source.catalog and the same source.catalog_name: docs/how-to/real-catalogs.md"
     )
     orbits = ", ".join(watch.silent_orbits)
     if watch.missed_revisits >= MAX_MISSED_REVISITS:
         says = (
-            f"watch {watch.name}: the catalog has published no scene since that of {_at(watch.last_shown_at)}, although "
-            f"each orbit should have passed {watch.missed_revisits} time(s) or more: {orbits}"
+            f"watch {watch.name}: the catalog has published no scene since that of {_at(watch.last_shown_at)}, "
+            f"although each orbit should have passed {watch.missed_revisits} time(s) or more: {orbits}"
         )
         yield Finding("catalogs", Level.WRONG, says, fix)
     else:

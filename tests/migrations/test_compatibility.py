@@ -41,7 +41,7 @@ def test_a_run_of_a_newer_version_stops_at_an_older_schema(
     migrate.upgrade(empty, "0042")
     url = cluster.info().url_for("segwatch_worker", database="empty")
     with (
-        pytest.raises(IncompatibleSchema, match="too new for the database.*0042.*segwatch db up"),
+        pytest.raises(IncompatibleSchema, match=r"too new for the database.*0042.*segwatch db up"),
         open_run_engine(load_settings(database_url=url, home=tmp_path)),
     ):
         pass
@@ -58,7 +58,7 @@ def test_a_run_and_a_command_of_an_older_version_stop_at_a_schema_they_do_not_kn
         conn.execute(
             "CREATE OR REPLACE FUNCTION segwatch.works_from() RETURNS text LANGUAGE sql AS $$ SELECT '9998' $$"
         )
-    with pytest.raises(IncompatibleSchema, match="too old.*9999.*9998"), open_run_engine(settings):
+    with pytest.raises(IncompatibleSchema, match=r"too old.*9999.*9998"), open_run_engine(settings):
         pass
     monkeypatch.setenv("SEGWATCH_DATABASE_URL", database.url())
     shown = CliRunner().invoke(app, ["db", "status"])

@@ -68,7 +68,7 @@ def test_prefect_prunes_its_own_tables_wherever_it_runs() -> None:
     said = [
         services()["prefect"]["environment"],
         {one["name"]: one["value"] for one in values},
-        {name: value for name, value in re.findall(r"Environment=(PREFECT_SERVER_\w+)=(.*)", unit)},
+        dict(re.findall(r"Environment=(PREFECT_SERVER_\w+)=(.*)", unit)),
     ]
     assert said == [PREFECT_RETENTION] * 3
     prefix = "PREFECT_SERVER_SERVICES_DB_VACUUM_"

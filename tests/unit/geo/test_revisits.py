@@ -65,8 +65,8 @@ def test_flights_without_orbit_or_rhythm_are_not_expected() -> None:
 def test_a_scene_of_an_unknown_orbit_may_be_the_expected_one() -> None:
     scenes = passes([0, 1, 2, 3, 5, 6])
     rejected = Acquisition("", "", after(40.2), None)
-    for given, missing in ((scenes, 1), ([*scenes, rejected], 0)):
-        (found,) = find_revisits(given, since=START, now=after(65), lag=None)
+    for shown, missing in ((scenes, 1), ([*scenes, rejected], 0)):
+        (found,) = find_revisits(shown, since=START, now=after(65), lag=None)
         assert len(found.missing) == missing
 
 
