@@ -37,7 +37,8 @@ _SEED = (
     INSERT INTO segwatch.scene (id, key, catalog, collection, platform, relative_orbit, solar_day, acquired_at,
                                 footprint)
     SELECT gen_random_uuid(), n::text, 'c', 'c', 'p', '1', '2024-01-01'::date + n,
-           '2024-01-01'::timestamptz + n * interval '1 day', ST_MakeEnvelope(0, 0, 10, 10, 4326) FROM generate_series(1, %(states)s) n
+           '2024-01-01'::timestamptz + n * interval '1 day', ST_MakeEnvelope(0, 0, 10, 10, 4326)
+    FROM generate_series(1, %(states)s) n
     """,
     """
     INSERT INTO segwatch.observation (id, series_id, scene_id, revision_id, model_version, state, priority, acquired_at,

@@ -58,5 +58,5 @@ def require_compatible(conn: Connection, code: CodeVersion | None = None) -> Non
     if oldest not in code.known:
         raise IncompatibleSchema(
             f"this segwatch is too old for the database: it knows schemas up to {code.newest}, the database has "
-            f"{found}, which works with segwatch from schema {oldest} on; install the version that upgraded the database"
+            f"{found}, which works with segwatch from schema {oldest} on; install the version that upgraded it"
         )

@@ -147,7 +147,7 @@ def working(server: Server, pool: str, limit: int | None = None) -> Iterator[Non
 
 
 def test_a_worker_that_is_killed_leaves_its_place_and_its_scene_to_another(
-    server: Server, worker: Engine, monkeypatch: pytest.MonkeyPatch
+    server: Server, worker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prefect goes on showing its run as Running, in the only place of the pool, until a run of any flow ends it."""
     monkeypatch.setenv("SEGWATCH_SEGMENTER", f"{FrozenOnce.__module__}:{FrozenOnce.__name__}")
@@ -161,7 +161,7 @@ def test_a_worker_that_is_killed_leaves_its_place_and_its_scene_to_another(
         with working(server, "gpu"):
             killed = _segment()
             _until(client, [killed], lambda one: one.is_running())
-            _kill_worker(server, _wait_for_lease(worker))
+            _kill_worker(server, _wait_for_segmenter(worker, tmp_path))
         following = _segment()
         with working(server, "gpu"):
             time.sleep(4)
@@ -190,21 +190,17 @@ def one_place(client: SyncPrefectClient, pool: str) -> Iterator[None]:
         client.update_work_pool(pool, WorkPoolUpdate(concurrency_limit=100))
 
 
-def _wait_for_lease(engine: Engine) -> int:
-    """Return the process that holds a lease, once one does."""
+def _wait_for_segmenter(engine: Engine, home: Path) -> int:
+    """Return the process that segments, once it is at it."""
     until = time.monotonic() + 120
-    while time.monotonic() < until:
-        with engine.connect() as conn:
-            holder = conn.execute(
-                text(
-                    "SELECT worker FROM segwatch.run WHERE flow = 'segment' AND ended_at IS NULL"
-                    " AND EXISTS (SELECT FROM segwatch.observation WHERE state = 'leased')"
-                )
-            ).scalar()
-        if holder is not None:
-            return int(holder.rpartition("-")[2])
+    while not (home / "frozen-once").exists():
+        assert time.monotonic() < until
         time.sleep(0.2)
-    raise AssertionError("no run leased the scene")
+    with engine.connect() as conn:
+        worker: str = conn.execute(
+            text("SELECT worker FROM segwatch.run WHERE ended_at IS NULL")
+        ).scalar_one()
+    return int(worker.rpartition("-")[2])
 
 
 def _kill_worker(server: Server, run: int) -> None:
