@@ -10,6 +10,7 @@ DbError
 │   ├── StartFailed      the server did not start; the message ends with its last log lines
 │   └── ClusterDown      the cluster is not running
 ├── SchemaError          extensions, roles or migrations could not be put in place
+│   └── IncompatibleSchema  this code is too old or too new for the schema of the database
 ├── CodecError           a stored definition cannot be read
 ├── NotFound             a watch, scene or observation is not in the ledger
 │   ├── UnknownWatch     no watch has this name
@@ -79,6 +80,10 @@ class ClusterDown(ClusterError):
 
 class SchemaError(DbError):
     """Extensions, roles or migrations could not be put in place."""
+
+
+class IncompatibleSchema(SchemaError):
+    """This code is too old or too new for the schema of the database."""
 
 
 class MayWrite(DbError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,11 +21,19 @@ _WATCHES = text(
                     SELECT 1 FROM segwatch.observation o JOIN segwatch.watch v ON v.id = o.revision_id
                     WHERE v.name = h.name AND v.definition -> 'profile' = w.definition -> 'profile')
                 THEN r.rejected ELSE 0 END AS only_rejected, r.reason AS rejected_because,
-           v.state, (SELECT max(t.acted_at) FROM segwatch.watch_action t WHERE t.watch_name = h.name) AS acted_at
+           v.state, (SELECT max(t.acted_at) FROM segwatch.watch_action t WHERE t.watch_name = h.name) AS acted_at,
+           coalesce(s.missed, 0) AS missed_revisits, s.last_at AS last_shown_at,
+           coalesce(s.orbits, '{}') AS silent_orbits
     FROM segwatch.watch_head h
     JOIN segwatch.watch w ON w.id = h.revision_id
     JOIN watch.watches v ON v.watch = h.name
     LEFT JOIN segwatch.discovery d ON d.watch_name = h.name
+    CROSS JOIN LATERAL (
+        SELECT min(t.missed_in_a_row) AS missed, max(t.last_at) AS last_at,
+               array_agg(t.platform || ' orbit ' || t.relative_orbit || ' (' || t.missed_in_a_row || ')'
+                         ORDER BY t.platform, t.relative_orbit)
+                   FILTER (WHERE t.missed_in_a_row >= 3) AS orbits
+        FROM segwatch.revisit t WHERE t.watch_name = h.name) s
     CROSS JOIN LATERAL (
         SELECT count(*) AS rejected, max(r.reason) AS reason
         FROM segwatch.rejection r WHERE r.watch_name = h.name AND r.superseded_at IS NULL) r
@@ -96,6 +104,12 @@ class WatchHealth:
     """active, paused, archived or ended."""
     acted_at: datetime | None = None
     """When somebody last paused, resumed or archived it, UTC."""
+    missed_revisits: int = 0
+    """Revisits that every orbit which passes regularly has missed in a row since its last scene."""
+    last_shown_at: datetime | None = None
+    """Acquisition of the newest scene of these orbits; None = no orbit passes regularly."""
+    silent_orbits: Sequence[str] = ()
+    """Orbits that missed three revisits or more in a row, with how many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,12 @@ delivery = Table(
     Index("delivery_digest_ix", "digest_id", postgresql_where=text("digest_id IS NOT NULL")),
     Index("delivery_due_ix", "next_attempt_at", postgresql_where=text("state = 'pending'")),
     Index("delivery_order_ix", "track_id", "channel", "sequence", postgresql_where=text("state = 'pending'")),
+    # sent messages whose content retention may still take away
+    Index(
+        "delivery_sent_ix",
+        "delivered_at",
+        postgresql_where=text("state = 'delivered' AND payload <> '{}'"),
+    ),
 )
 
 channel = Table(

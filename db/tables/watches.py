@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, DateTime, Index, Integer, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from segwatch.db.tables.columns import geometry, identity, metadata, reference, string, time
@@ -82,7 +93,32 @@ discovery = Table(
     #: failed searches in a row
     Column("failures", Integer, nullable=False, server_default="0"),
     string("error", nullable=True),
+    #: median and 95th percentile of the time from acquisition to publication; null where no scene tells it
+    Column("lag_p50_seconds", Double),
+    Column("lag_p95_seconds", Double),
     CheckConstraint("(failures = 0) = (error IS NULL)", name="discovery_error"),
+)
+
+#: What each orbit should have shown of a watch's AOI and did, as of the last search of its catalog; see
+#: segwatch.geo.revisits.
+revisit = Table(
+    "revisit",
+    metadata,
+    Column("watch_name", Text, primary_key=True),
+    Column("platform", Text, primary_key=True),
+    Column("relative_orbit", Text, primary_key=True),
+    #: identity of the catalog
+    string("catalog"),
+    Column("repeat_days", Integer, nullable=False),
+    #: acquisitions that the catalog shows
+    Column("seen", Integer, nullable=False),
+    #: the newest of them, and the next one that is not due yet
+    time("last_at"),
+    time("next_at"),
+    #: expected acquisitions that the catalog does not show, in order
+    Column("missing", ARRAY(DateTime(timezone=True)), nullable=False),
+    #: those since the newest one that it shows
+    Column("missed_in_a_row", Integer, nullable=False),
 )
 
 #: How far the catalog of a watch revision was searched.

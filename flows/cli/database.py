@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -82,6 +83,37 @@ def status(as_json: Json = False) -> None:
             out.print(f"{name}: {value}", markup=False)
     if not shown["running"]:
         raise typer.Exit(3)
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be taken away.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take away what no history needs once it is old, as the scheduled flow prune does.
+
+    That is the content of sent messages which no later message continues, what registered and measured superseded
+    observations, and, if SEGWATCH_KEEP_QUICKLOOKS_DAYS is set, quicklooks without alert. Objects, their history,
+    changes and alerts stay.
+    """
+    from segwatch.db import retention
+    from segwatch.flows.config.settings import load_settings
+    from segwatch.flows.runtime import quicklook_store
+    from segwatch.flows.runtime.assemble import open_worker_engine
+
+    with clear_errors():
+        settings = load_settings()
+        kept = settings.make_retention()
+        with open_worker_engine(settings) as engine:
+            if dry_run:
+                with engine.connect() as conn:
+                    done = retention.count_prunable(conn, kept)
+            else:
+                done = retention.prune(engine, kept, partial(quicklook_store.delete_file, settings))
+    if as_json:
+        print_json(asdict(done))
+    else:
+        out.print(f"{'would take away' if dry_run else 'took away'}: {done}", markup=False)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -78,7 +78,8 @@ def why_not(
     """Explain why there is no alert at a point.
 
     Gives one line per scene: not imaged, cloudy, nothing found, below threshold, refuted, suppressed, failed,
-    pending, rejected, paused or alerted. For example:
+    pending, rejected, paused, not published (the catalog never showed an acquisition that was expected) or alerted.
+    For example:
 
     segwatch why-not lakes -99.15 47.02 2017-08-27
     """
@@ -94,7 +95,9 @@ def why_not(
         print_json(rows)
         return
     cells = [
-        _to_answer(row) for row in rows if row["observation_id"] is not None or row["answer"] == "paused"
+        _to_answer(row)
+        for row in rows
+        if row["observation_id"] is not None or row["answer"] in {"paused", "not published"}
     ]
     print_table(("acquired", "answer", "observation", "reason"), cells)
     if len(cells) < len(rows):  # the row that stands for "no scene"

@@ -26,6 +26,8 @@ MAX_RUN_DELAY = timedelta(minutes=5)
 MAX_OUTBOX_DELAY = timedelta(minutes=15)
 #: A search of a catalog may have to wait for a worker, and takes time itself.
 MAX_SEARCH_DELAY = timedelta(minutes=30)
+#: Revisits in a row that a catalog may miss: providers skip some, and maintain their satellites.
+MAX_MISSED_REVISITS = 3
 MAX_LEASE_DELAY = timedelta(minutes=10)
 #: Time that a service takes to start.
 RESTART_TIME = timedelta(seconds=15)
@@ -256,6 +258,7 @@ def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
             f"row{last}: {watch.error}",
             "check the catalog with: segwatch source check PROFILE; the next run retries",
         )
+    yield from _silence(watch)
     yield from _rejections(watch)
     due = _find_due_search(watch)
     if due is not None and now - due > MAX_SEARCH_DELAY:
@@ -270,6 +273,26 @@ def _catalog(watch: WatchHealth, now: datetime) -> Iterator[Finding]:
             f"watch {watch.name}: the catalog search due at {_at(due)} did not happen; {last}",
             f"see the findings about schedules and workers; by hand: segwatch run {watch.name}",
         )
+
+
+def _silence(watch: WatchHealth) -> Iterator[Finding]:
+    """Report a catalog that answers and shows no scene where its orbits should have passed."""
+    if watch.last_shown_at is None or not watch.silent_orbits:
+        return
+    fix = (
+        "ask the catalog's provider whether it still publishes them; another catalog of the same scenes takes over "
+        "with source.catalog and the same source.catalog_name: docs/how-to/real-catalogs.md"
+    )
+    orbits = ", ".join(watch.silent_orbits)
+    if watch.missed_revisits >= MAX_MISSED_REVISITS:
+        says = (
+            f"watch {watch.name}: the catalog has published no scene since that of {_at(watch.last_shown_at)}, "
+            f"although each orbit should have passed {watch.missed_revisits} time(s) or more: {orbits}"
+        )
+        yield Finding("catalogs", Level.WRONG, says, fix)
+    else:
+        says = f"watch {watch.name}: the catalog shows no more scenes of {orbits}, with the revisits missed in a row"
+        yield Finding("catalogs", Level.NOTE, says, fix)
 
 
 def _rejections(watch: WatchHealth) -> Iterator[Finding]:

@@ -65,7 +65,7 @@ def _read_ledger(
             engine.dispose()
     except (DbError, SQLAlchemyError, OSError) as error:
         return None, stuck.StuckWork(), describe_error(error)
-    up_to_date = state in ("up to date", "not shown to this role")
+    up_to_date = state.startswith("up to date") or state == "not shown to this role"
     return found, work, None if up_to_date else f"the schema is {state}"
 
 

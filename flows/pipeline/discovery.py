@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from segwatch.db import discoveries, observations, scenes, watch_actions, watches, watermarks
+from segwatch.db import discoveries, observations, revisits, scenes, watch_actions, watches, watermarks
 from segwatch.db.errors import UnknownWatch, describe_error
 from segwatch.db.watches import StoredWatch
 from segwatch.flows.errors import ConfigError, WatchPaused
@@ -21,6 +21,7 @@ from segwatch.flows.failures.reasons import Reasons
 from segwatch.geo.clock import ITEM_TOLERANCE
 from segwatch.geo.errors import SearchIncomplete
 from segwatch.geo.identity import identify_watch_catalog
+from segwatch.geo.revisits import find_revisits, measure_lag
 from segwatch.geo.scenes import group_scenes, select_newest
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.search.catalog import Catalog, open_catalog, require_collection
@@ -80,9 +81,24 @@ def _record_outcome(
             _record(engine, lambda conn: discoveries.record_failure(conn, name, reason))
             raise
         _record(engine, lambda conn: discoveries.record_success(conn, name, began_at=began_at))
+        if not narrowed:
+            moment = kwargs.get("now")
+            now = moment if isinstance(moment, datetime) else datetime.now(UTC)
+            _record(engine, lambda conn: compare_with_expected(conn, name, now))
         return found
 
     return searched
+
+
+def compare_with_expected(conn: Connection, name: str, now: datetime) -> None:
+    """Store which acquisitions the catalog of a watch should have shown until now, and how late it publishes."""
+    watch = watches.load_current(conn, name).watch
+    catalog = identify_watch_catalog(watch)
+    shown = revisits.list_acquisitions(conn, name, catalog)
+    lag = measure_lag(shown)
+    until = now if watch.end is None else min(now, watch.end)
+    found = find_revisits(shown, since=watch.start, now=until, lag=lag)
+    revisits.save(conn, name, catalog, found, lag)
 
 
 def _record(engine: Engine, write: Callable[[Connection], None]) -> None:

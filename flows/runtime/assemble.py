@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine
 
+from segwatch.db.compatibility import require_compatible
 from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.errors import ClusterDown, describe_error, is_server_away
@@ -54,6 +55,8 @@ def open_run_engine(settings: FlowSettings, say: Callable[[str], None] = _log.wa
     ------
     segwatch.db.errors.DbError, sqlalchemy.exc.DBAPIError
         The database is away for longer than ``database_wait_seconds``, or refuses this user.
+    segwatch.db.errors.IncompatibleSchema
+        This code is too old or too new for the schema of the database.
     """
     engine = _connect(settings, say)
     try:
@@ -68,8 +71,9 @@ def _connect(settings: FlowSettings, say: Callable[[str], None]) -> Engine:
     while True:
         try:
             engine = make_engine(make_worker_url(settings))
-            with engine.connect():
-                return engine
+            with engine.connect() as conn:
+                require_compatible(conn)
+            return engine
         except Exception as error:
             away = _is_stopped(settings) if isinstance(error, ClusterDown) else is_server_away(error)
             if not away or time.monotonic() >= deadline or stopping.stop_requested.is_set():

@@ -66,6 +66,21 @@ def read_file(settings: QuicklookSettings, path: str) -> bytes | None:
     return content
 
 
+def delete_file(settings: QuicklookSettings, path: str) -> bool:
+    """Delete a file below ``SEGWATCH_EVIDENCE``; True if it is gone, also if it was missing."""
+    if not has_storage(settings):
+        return False
+    try:
+        files, root = fsspec.url_to_fs(find_storage(settings))
+        files.rm_file(f"{root}/{path}")
+    except FileNotFoundError:
+        return True
+    except Exception as error:  # as in store_file
+        _log.warning("%s could not be deleted: %s", path, describe_error(error))
+        return False
+    return True
+
+
 def find_storage(settings: QuicklookSettings) -> str | None:
     """Return the folder or fsspec address for quicklooks and reports; None where no storage outlasts a run.
 

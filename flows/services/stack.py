@@ -48,6 +48,12 @@ _STATE = {
     "postgres.passwords": "passwords of the database roles",
     "postgres.lock": "lock that is held while the database starts",
 }
+#: How long Prefect keeps what the ledger does not need: runs with their logs and artifacts 30 days after their end,
+#: events 7 days, which is its own default.
+PREFECT_RETENTION = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "2592000",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,7 @@ class Stack:
                 "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{url},http://localhost:{port}",
                 "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self._prefect_home("prefect") / "ui"),
                 "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+                **{name: os.environ.get(name, value) for name, value in PREFECT_RETENTION.items()},
                 "PREFECT_HOME": str(self._prefect_home("prefect")),
             }
 

@@ -213,5 +213,14 @@ def _show(
             "answered_at": row["answered_at"],
             "failures": row["search_failures"],
             "error": error,
+            "publication_seconds": None
+            if row["publication_p50_seconds"] is None
+            else {"p50": row["publication_p50_seconds"], "p95": row["publication_p95_seconds"]},
+            "acquisitions": {
+                "seen": row["acquisitions_seen"] or 0,
+                "missing": row["acquisitions_missing"] or 0,
+            },
+            "missed_revisits": row["missed_revisits"],
+            "next_expected_at": row["next_expected_at"],
         },
     }

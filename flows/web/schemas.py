@@ -360,6 +360,20 @@ class Cost(BaseModel):
     days: int
 
 
+class PublicationLag(BaseModel):
+    """From acquisition to publication, in seconds."""
+
+    p50: float
+    p95: float
+
+
+class ExpectedAcquisitions(BaseModel):
+    """Acquisitions of orbits that pass regularly."""
+
+    seen: int
+    missing: int = Field(description="expected, and not in the catalog")
+
+
 class CatalogState(BaseModel):
     """The last search of a watch's catalog."""
 
@@ -367,6 +381,12 @@ class CatalogState(BaseModel):
     answered_at: AwareDatetime | None
     failures: int = Field(description="failed searches in a row")
     error: str | None
+    publication_seconds: PublicationLag | None
+    acquisitions: ExpectedAcquisitions
+    missed_revisits: int | None = Field(
+        description="revisits that every orbit has missed in a row; null: no orbit passes regularly"
+    )
+    next_expected_at: AwareDatetime | None
 
 
 class WatchOperation(BaseModel):

@@ -23,6 +23,7 @@ _WORDS = {
     "failed": "the observation failed",
     "nothing found": "the point was seen, and nothing was found",
     "not imaged": "the scene does not cover the point",
+    "not published": "an acquisition was expected, and the catalog never published it",
     "paused": "the watch is paused: later scenes are not searched",
     "pending": "the scene waits to be observed",
     "refuted": "later observations refuted the change",
@@ -60,12 +61,13 @@ def make_router(reading: Engine) -> APIRouter:
             check_watch(conn, watch)
             rows = analyst.explain_missing_alert(conn, watch, lon, lat, until or datetime.now(UTC))
         paused = [row for row in rows if row["answer"] == "paused"]
+        unpublished = [row for row in rows if row["answer"] == "not published" and _is_since(row, since)]
         scenes = [row for row in rows if row["observation_id"] is not None and _is_since(row, since)]
         scenes.sort(key=lambda row: (row["acquired_at"] or _NEVER, str(row["observation_id"])), reverse=True)
         return {
             "sentence": _summarize(scenes, is_paused=bool(paused)),
-            "scenes": [_show(row) for row in [*paused, *scenes[:_MAX_SCENES]]],
-            "of_all": len(scenes) + len(paused),
+            "scenes": [_show(row) for row in [*paused, *unpublished, *scenes[:_MAX_SCENES]]],
+            "of_all": len(scenes) + len(unpublished) + len(paused),
         }
 
     return routes

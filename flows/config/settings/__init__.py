@@ -16,6 +16,7 @@ from segwatch.flows.config.settings.fields import PREFIX
 from segwatch.flows.config.settings.imagery import ImagerySettings, QuicklookSettings
 from segwatch.flows.config.settings.model import ModelSettings
 from segwatch.flows.config.settings.reports import ReportSettings
+from segwatch.flows.config.settings.retention import RetentionSettings
 from segwatch.flows.config.settings.telemetry import TelemetrySettings
 from segwatch.flows.config.settings.web import WebSettings
 from segwatch.flows.config.settings.workers import WorkerSettings
@@ -35,6 +36,7 @@ class FlowSettings(
     AlertSettings,
     EventSettings,
     ReportSettings,
+    RetentionSettings,
     WebSettings,
     TelemetrySettings,
 ):

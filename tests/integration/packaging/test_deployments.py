@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -22,10 +24,12 @@ import kubernetes_validate
 import psycopg
 import pytest
 import yaml
+from prefect.settings.models.server.services import ServerServicesDBVacuumSettings
 
 from segwatch.db.embedded import binaries
 from segwatch.db.embedded.os_user import find_server_account
 from segwatch.db.migrate import upgrade
+from segwatch.flows.services.stack import PREFECT_RETENTION
 from tests.support.paths import ROOT, make_home
 
 FOLDER = ROOT / "deployments"
@@ -52,6 +56,26 @@ def pods() -> Iterator[dict[str, Any]]:
 def services() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text(encoding="utf-8"))["services"]
     return found
+
+
+# ---- Prefect's own tables
+
+
+def test_prefect_prunes_its_own_tables_wherever_it_runs() -> None:
+    """Compose, Kubernetes and systemd say what the demo says, and Prefect understands it."""
+    unit = (FOLDER / "systemd" / "prefect-server.service").read_text(encoding="utf-8")
+    values = manifests("prefect-server.values.yaml")[0]["server"]["env"]
+    said = [
+        services()["prefect"]["environment"],
+        {one["name"]: one["value"] for one in values},
+        dict(re.findall(r"Environment=(PREFECT_SERVER_\w+)=(.*)", unit)),
+    ]
+    assert said == [PREFECT_RETENTION] * 3
+    prefix = "PREFECT_SERVER_SERVICES_DB_VACUUM_"
+    given = {name.removeprefix(prefix).lower(): value for name, value in PREFECT_RETENTION.items()}
+    understood = ServerServicesDBVacuumSettings.model_validate(given)
+    assert understood.enabled_vacuum_types == {"events", "flow_runs", "orphans"}
+    assert understood.retention_period == timedelta(days=30)
 
 
 # ---- images

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from uuid import UUID
 import pytest
 from fastapi.testclient import TestClient
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectHTTPStatusError
@@ -22,6 +25,7 @@ from sqlalchemy import Engine, text
 from segwatch.db import tokens, watches
 from segwatch.db.tokens import Scope
 from segwatch.flows.config.settings import load_settings
+from segwatch.flows.orchestration.lost_runs import end_lost_runs
 from segwatch.flows.orchestration.trial_intake import make_trial_intake
 from segwatch.flows.orchestration.trial_runs import start_trials
 from segwatch.flows.web.application import create_app
@@ -180,3 +184,68 @@ def working(server: Server, pool: str, limit: int | None = None) -> Iterator[Non
         yield
     finally:
         server.supervisor.stop("worker")
+
+
+def test_a_worker_that_is_killed_leaves_its_place_and_its_scene_to_another(
+    server: Server, worker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect goes on showing its run as Running, in the only place of the pool, until a run of any flow ends it."""
+    monkeypatch.setenv("SEGWATCH_SEGMENTER", f"{FrozenOnce.__module__}:{FrozenOnce.__name__}")
+    monkeypatch.setenv("SEGWATCH_LEASE_SECONDS", "3")
+    with (
+        serving_files({"/a.tif": textured(10, 20, 30)}) as files,
+        get_client(sync_client=True) as client,
+        one_place(client, "gpu"),
+    ):
+        queue(worker, files.url, Well.version)
+        with working(server, "gpu"):
+            killed = _segment()
+            _until(client, [killed], lambda one: one.is_running())
+            _kill_worker(server, _wait_for_segmenter(worker, tmp_path))
+        following = _segment()
+        with working(server, "gpu"):
+            time.sleep(4)
+            assert [state.name for state in _until(client, [killed], lambda one: one.is_running())] == [
+                "Running"
+            ]
+            assert not _until(client, [following], lambda _: True)[0].is_running(), "the place is taken"
+            (ended,) = end_lost_runs(worker)
+            states = _until(client, [killed, following], lambda one: one.is_final())
+    assert "segment run" in ended
+    assert [state.name for state in states] == ["Crashed", "Completed"]
+    with worker.connect() as conn:
+        rows = conn.execute(text("SELECT state, attempts FROM segwatch.observation")).all()
+        outcomes = conn.execute(text("SELECT outcome FROM segwatch.run ORDER BY started_at")).scalars().all()
+    assert [tuple(row) for row in rows] == [("inferred", 1)], "a lease that runs out is no attempt"
+    assert outcomes == ["lost", "completed"]
+
+
+@contextmanager
+def one_place(client: SyncPrefectClient, pool: str) -> Iterator[None]:
+    """Let one run at a time into a pool for the length of the block."""
+    client.update_work_pool(pool, WorkPoolUpdate(concurrency_limit=1))
+    try:
+        yield
+    finally:
+        client.update_work_pool(pool, WorkPoolUpdate(concurrency_limit=100))
+
+
+def _wait_for_segmenter(engine: Engine, home: Path) -> int:
+    """Return the process that segments, once it is at it."""
+    until = time.monotonic() + 120
+    while not (home / "frozen-once").exists():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    with engine.connect() as conn:
+        worker: str = conn.execute(
+            text("SELECT worker FROM segwatch.run WHERE ended_at IS NULL")
+        ).scalar_one()
+    return int(worker.rpartition("-")[2])
+
+
+def _kill_worker(server: Server, run: int) -> None:
+    """Kill the worker with its keeper first, so that nobody sees the run's process end, then that."""
+    service = server.supervisor.find("worker")
+    assert service is not None
+    os.killpg(service.pid, signal.SIGKILL)
+    os.kill(run, signal.SIGKILL)

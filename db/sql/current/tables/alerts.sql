@@ -94,3 +94,5 @@ CREATE INDEX delivery_digest_ix ON segwatch.delivery (digest_id) WHERE digest_id
 CREATE INDEX delivery_due_ix ON segwatch.delivery (next_attempt_at) WHERE state = 'pending';
 
 CREATE INDEX delivery_order_ix ON segwatch.delivery (track_id, channel, sequence) WHERE state = 'pending';
+
+CREATE INDEX delivery_sent_ix ON segwatch.delivery (delivered_at) WHERE state = 'delivered' AND payload <> '{}';

@@ -51,8 +51,11 @@ GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch
     segwatch.watch_action
     TO segwatch_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run, segwatch.announcement, segwatch.discovery_request,
-    segwatch.trial
+    segwatch.trial,
+    segwatch.revisit
     TO segwatch_worker;
+-- Retention removes those of superseded observations.
+GRANT DELETE ON segwatch.observation_chip, segwatch.index_cells TO segwatch_worker;
 -- Derived from the observations: a late scene replaces them.
 GRANT SELECT, INSERT, DELETE ON segwatch.series_counts TO segwatch_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON

@@ -10,6 +10,8 @@ CREATE TABLE segwatch.discovery (
     answered_at TIMESTAMP WITH TIME ZONE,
     failures INTEGER DEFAULT '0' NOT NULL,
     error TEXT,
+    lag_p50_seconds DOUBLE PRECISION,
+    lag_p95_seconds DOUBLE PRECISION,
     CONSTRAINT discovery_pk PRIMARY KEY (watch_name),
     CONSTRAINT discovery_error CHECK ((failures = 0) = (error IS NULL))
 );
@@ -19,6 +21,20 @@ CREATE TABLE segwatch.instruction (
     text TEXT NOT NULL,
     targets TEXT[] NOT NULL,
     CONSTRAINT instruction_pk PRIMARY KEY (id)
+);
+
+CREATE TABLE segwatch.revisit (
+    watch_name TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    relative_orbit TEXT NOT NULL,
+    catalog TEXT NOT NULL,
+    repeat_days INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    last_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    next_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    missing TIMESTAMP WITH TIME ZONE[] NOT NULL,
+    missed_in_a_row INTEGER NOT NULL,
+    CONSTRAINT revisit_pk PRIMARY KEY (watch_name, platform, relative_orbit)
 );
 
 CREATE TABLE segwatch.watch_action (

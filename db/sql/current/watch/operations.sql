@@ -6,11 +6,14 @@ RETURNS TABLE (watch text, state text, state_since timestamptz, schedule text, e
                failed bigint, failures jsonb,
                messages_due bigint, messages_failed bigint,
                gpu_seconds float8, observed_km2 float8,
-               searched_at timestamptz, answered_at timestamptz, search_failures int, search_error text)
+               searched_at timestamptz, answered_at timestamptz, search_failures int, search_error text,
+               publication_p50_seconds float8, publication_p95_seconds float8,
+               acquisitions_seen bigint, acquisitions_missing bigint, missed_revisits int, next_expected_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 100 SET search_path = segwatch, public, pg_temp AS $$
     SELECT w.watch, w.state, w.state_since, w.schedule, w.ends_at, l.acquired_at, l.committed_at,
            extract(epoch FROM l.committed_at - l.acquired_at), q.pending, q.running, q.oldest, f.failed, f.failures,
-           m.due, m.dead, c.seconds, c.km2, d.attempted_at, d.answered_at, coalesce(d.failures, 0), d.error
+           m.due, m.dead, c.seconds, c.km2, d.attempted_at, d.answered_at, coalesce(d.failures, 0), d.error,
+           d.lag_p50_seconds, d.lag_p95_seconds, e.seen, e.missing, e.missed, e.next_at
     FROM watch.watches w
     LEFT JOIN LATERAL (
         SELECT o.acquired_at, o.committed_at
@@ -45,6 +48,10 @@ LANGUAGE sql STABLE SECURITY DEFINER ROWS 100 SET search_path = segwatch, public
         SELECT sum(o.compute_seconds) AS seconds, sum(o.area_km2) AS km2
         FROM segwatch.series s JOIN segwatch.observation o ON o.series_id = s.id
         WHERE s.watch_name = w.watch AND o.committed_at > clock_timestamp() - interval '30 days') c
+    CROSS JOIN LATERAL (
+        SELECT sum(t.seen) AS seen, sum(cardinality(t.missing)) AS missing, min(t.missed_in_a_row) AS missed,
+               min(t.next_at) AS next_at
+        FROM segwatch.revisit t WHERE t.watch_name = w.watch) e
     LEFT JOIN segwatch.discovery d ON d.watch_name = w.watch
     ORDER BY w.watch
 $$;
@@ -53,4 +60,4 @@ REVOKE ALL ON FUNCTION watch.operations FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION watch.operations TO segwatch_analyst, segwatch_worker;
 
 COMMENT ON FUNCTION watch.operations IS
-    'How each watch is doing: its last scene and how long after acquisition it was published, the queue, failures of the last seven days by reason, messages that are due or given up, seconds of computing and observed area of the last thirty days (null: nothing was published), and the last search of its catalog: answered_at is the last time that the catalog answered, search_failures counts failed searches in a row.';
+    'How each watch is doing: its last scene and how long after acquisition it was published, the queue, failures of the last seven days by reason, messages that are due or given up, seconds of computing and observed area of the last thirty days (null: nothing was published), and the last search of its catalog: answered_at is the last time that the catalog answered, search_failures counts failed searches in a row. publication_p50_seconds and publication_p95_seconds are the time from acquisition to publication. acquisitions_missing counts acquisitions that the orbits seen so far should have made and the catalog does not show, missed_revisits those that every orbit has missed in a row since its last scene (null: no orbit passes regularly), next_expected_at when the next one is due.';

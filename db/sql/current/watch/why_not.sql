@@ -67,6 +67,16 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp
     SELECT NULL, NULL, 'not imaged', NULL
     WHERE NOT EXISTS (SELECT 1 FROM observed) AND NOT EXISTS (SELECT 1 FROM unusable)
     UNION ALL
+    -- what an orbit should have shown; whether it would have shown the point is not known
+    SELECT NULL, m.expected_at, 'not published',
+           r.platform || ' orbit ' || r.relative_orbit || ', expected every ' || r.repeat_days
+           || ' days: the catalog never published it'
+    FROM place, segwatch.revisit r CROSS JOIN unnest(r.missing) AS m(expected_at)
+    WHERE r.watch_name = why_not.watch AND m.expected_at <= why_not.at
+      AND EXISTS (SELECT 1 FROM segwatch.watch_area g JOIN segwatch.area a ON a.id = g.area_id
+                  WHERE g.watch_name = r.watch_name AND g.until IS NULL AND ST_Intersects(a.geom, place.point))
+      AND ((SELECT segwatch.reads_all_watches()) OR r.watch_name = ANY (CAST((SELECT segwatch.readable_watches()) AS text[])))
+    UNION ALL
     -- scenes since then are not searched
     SELECT NULL, NULL, 'paused', 'since ' || to_char(b.paused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC: no scene is searched or predicted'
     FROM segwatch.paused_watch b
@@ -79,4 +89,4 @@ REVOKE ALL ON FUNCTION watch.why_not FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION watch.why_not TO segwatch_analyst, segwatch_worker;
 
 COMMENT ON FUNCTION watch.why_not IS
-    'Why there is no alert at a point (degrees, EPSG:4326), one row per observation and rejected item of the watch acquired up to a time: not imaged, cloudy, nothing found, below threshold (found, but no change that a rule asks for), refuted (further observations refuted the change), suppressed (a review rejected the object), failed, pending, rejected (the item cannot be used), paused (somebody paused the watch, and later scenes are not searched), or alerted. The column waits says what a pending observation or a provisional change waits for.';
+    'Why there is no alert at a point (degrees, EPSG:4326), one row per observation and rejected item of the watch acquired up to a time: not imaged, cloudy, nothing found, below threshold (found, but no change that a rule asks for), refuted (further observations refuted the change), suppressed (a review rejected the object), failed, pending, rejected (the item cannot be used), paused (somebody paused the watch, and later scenes are not searched), not published (an acquisition that an orbit should have made then, which the catalog does not show), or alerted. The column waits says what a pending observation or a provisional change waits for, and which acquisition was expected.';

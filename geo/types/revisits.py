@@ -1,0 +1,49 @@
+"""Acquisitions of a catalog, and what its orbits should have shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """A scene that a catalog showed; times UTC."""
+
+    platform: str
+    relative_orbit: str
+    """Empty where it is unknown."""
+    acquired_at: datetime
+    published_at: datetime | None
+    """None = unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """From acquisition to publication, over the scenes that tell it."""
+
+    median: timedelta
+    p95: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Revisit:
+    """What one platform's orbit should have shown of an area, and did; times UTC."""
+
+    platform: str
+    relative_orbit: str
+    repeat: timedelta
+    """Whole days."""
+    seen: int
+    """Acquisitions that the catalog shows."""
+    last_at: datetime
+    """The newest of them."""
+    next_at: datetime
+    """The next one that is not due yet."""
+    missing: tuple[datetime, ...]
+    """Expected acquisitions without a scene, the newest ones, in order."""
+
+    @property
+    def missed_in_a_row(self) -> int:
+        """Expected acquisitions without a scene since the newest one with."""
+        return sum(one > self.last_at for one in self.missing)
