@@ -13,8 +13,8 @@ What `/metrics` serves, in the text format of Prometheus; how to set it up is in
 are seconds since 1970, UTC. Besides these, each process tells its own memory, CPU time and open files (`process_*`).
 
 The ledger's metrics are read from the database at each scrape and kept for {KEPT_SECONDS:g} seconds. They are sums and
-indexed counts, so their cost does not grow with the detections, and a restart loses nothing. The web server and every run with
-`SEGWATCH_METRICS_PORT` serve the same: in queries, take `max by (watch)` over the instances.
+indexed counts, so their cost does not grow with the detections, and a restart loses nothing. The web server and every
+run with `SEGWATCH_METRICS_PORT` serve the same: in queries, take `max by (watch)` over the instances.
 
 """
 
