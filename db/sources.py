@@ -62,7 +62,7 @@ def list_watch_sources(conn: Connection) -> list[WatchSource]:
                 profile,
                 row.catalog,
                 row.catalog_name,
-                bounds,
+                bbox,
                 row.scenes,
                 row.first_at,
                 row.last_at,
