@@ -39,7 +39,7 @@ class WatchSource:
     catalog: str
     """URL of the catalog, which may hold secrets."""
     catalog_name: str
-    bounds: tuple[float, float, float, float]
+    bbox: tuple[float, float, float, float]
     """West, south, east, north of the watch's area, degrees; west > east across the antimeridian."""
     scenes: int
     first_at: datetime | None
@@ -55,14 +55,14 @@ def list_watch_sources(conn: Connection) -> list[WatchSource]:
             profile = load_profile(row.profile)
         except CodecError:
             continue
-        bounds = compute_bounds(from_ewkb(row.geom))
+        bbox = compute_bounds(from_ewkb(row.geom))
         found.append(
             WatchSource(
                 row.name,
                 profile,
                 row.catalog,
                 row.catalog_name,
-                bounds,
+                bbox,
                 row.scenes,
                 row.first_at,
                 row.last_at,

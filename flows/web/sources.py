@@ -50,7 +50,7 @@ class Source:
             "scenes": max((one.scenes for one in self.used), default=None),
             "first_at": min((first for first, _ in times), default=None),
             "last_at": max((last for _, last in times), default=None),
-            "bbox": self.used[0].bounds if self.used else None,
+            "bbox": self.used[0].bbox if self.used else None,
         }
 
 
