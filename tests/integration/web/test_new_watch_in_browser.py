@@ -106,7 +106,7 @@ def test_a_watch_is_tried_and_saved_with_the_keyboard(page: Page, tmp_path: Path
         "**/api/watches",
         lambda route: answers.answer(route) if route.request.method == "POST" else route.continue_(),
     )
-    page.get_by_role("tab", name="New watch").press("Enter")
+    page.get_by_role("tab", name="New").press("Enter")
     page.get_by_role("button", name="Try it on the latest clear scene").press("Enter")
     page.wait_for_selector("text=Choose an area first")
     (tmp_path / "bay.geojson").write_text(json.dumps(FOUND), encoding="utf-8")
@@ -132,8 +132,8 @@ def test_a_watch_is_tried_and_saved_with_the_keyboard(page: Page, tmp_path: Path
         ("POST watches", draft | settings),
     ]
     # the draft stays while another panel is open
-    page.get_by_role("tab", name="Watch", exact=True).press("Enter")
-    page.get_by_role("tab", name="New watch").press("Enter")
+    page.get_by_role("tab", name="Watch").press("Enter")
+    page.get_by_role("tab", name="New").press("Enter")
     assert page.get_by_label("Instruction").input_value() == "segment the water"
     if AXE.exists():
         page.evaluate(AXE.read_text(encoding="utf-8"))
@@ -147,6 +147,6 @@ def test_a_server_that_takes_no_watches_says_why(page: Page) -> None:
         "**/api/sources",
         lambda route: route.fulfill(content_type="application/json", body=json.dumps(refused)),
     )
-    page.get_by_role("tab", name="New watch").press("Enter")
+    page.get_by_role("tab", name="New").press("Enter")
     page.wait_for_selector("text=This server takes no trials.")
     assert page.get_by_role("button", name="Save the watch").count() == 0

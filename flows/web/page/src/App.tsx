@@ -19,7 +19,7 @@ import { currentWatch, ready, sceneIndex, store, useStore } from "./store";
 import { Await } from "./ui/parts";
 
 const NARROW = "(max-width: 760px)";
-const TABS: [Tab, string][] = [["alerts", "Alerts"], ["object", "Object"], ["compare", "Compare"], ["watch", "Watch"], ["tools", "Tools"], ["new", "New watch"]];
+const TABS: [Tab, string][] = [["alerts", "Alerts"], ["object", "Object"], ["compare", "Compare"], ["watch", "Watch"], ["tools", "Tools"], ["new", "New"]];
 
 function useTheme(): Theme {
   const { address } = useStore();

@@ -41,7 +41,8 @@ export function MapView({ theme }: { theme: Theme }) {
     if (drawings.mode === "swipe") made.swipe(share / 100);
   });
 
-  const draft = state.address.tab === "new" ? state.draft : null;
+  // without any watch, its panel stands in the first steps
+  const draft = state.address.tab === "new" || ready(state.watches)?.length === 0 ? state.draft : null;
   useEffect(() => stage.current?.main.lay(makeOverlay(state.area, draft)), [state.area, draft?.area, draft?.trial]);
   useEffect(() => stage.current?.showBackground(state.background), [state.background]);
 
