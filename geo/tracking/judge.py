@@ -228,9 +228,8 @@ class Judge:
         scene_id, at = self.transition.step.scene_id, self.transition.acquired_at
         if evidence is None:
             start = self.past[-1].acquired_at if self.past else at
-            return Judgement(
-                scene_id, change.track_id, change.kind, Belief(0.0), min(start, change.valid_at), at
-            )
+            belief = Belief(0.0, observations_for=int(self.shown.is_registered))
+            return Judgement(scene_id, change.track_id, change.kind, belief, min(start, change.valid_at), at)
         evidence = self._add_older(change, self.holds.find(change, evidence), views)
         judgement = self._judge(change, scene_id, evidence, views)
         return self._refute(judgement) if self._is_explained(change, judgement) else judgement
