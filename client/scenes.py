@@ -6,7 +6,6 @@ catalog and ``SEGWATCH_IMAGERY_HOSTS`` alone, http and https alone, whole window
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,7 +19,6 @@ import pandas as pd
 import rasterio.features
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.errors import NotGeoreferencedWarning
 from shapely import box
 from shapely.geometry.base import BaseGeometry
 
@@ -38,10 +36,6 @@ from segwatch.geo.errors import GeoError
 from segwatch.geo.grid import get_crs, make_grid
 from segwatch.geo.rendering import render
 from segwatch.geo.sources.rasters.pixels import SceneWindow, read_scene
-
-# GDAL's working copies in memory have no place on the ground, which is no fault of a file. Libraries silence this, but
-# in one list of filters for all threads, so that Dask's threads would print it now and then.
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 #: Value of ``prediction`` where the ground was not observed.
 NOT_OBSERVED = 255

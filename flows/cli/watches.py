@@ -184,24 +184,37 @@ def compare(
     them found, and where they differ most, over the scenes that both were run on. The watch file names the shadow
     (`shadow: spectral`), or SEGWATCH_SHADOW for all.
     """
+    from segwatch.db import watches
     from segwatch.flows.report.comparison import compare_segmenters, render_comparison
 
     with clear_errors():
         with open_engine() as engine, engine.connect() as conn:
             found = compare_segmenters(conn, watch, limit)
+            of_watch = watches.load_current(conn, watch).watch.shadow
         if html is not None:
             html.write_text(render_comparison(found), encoding="utf-8")
     if as_json:
         print_json(found.to_json())
         return
     if found.shadow is None:
-        say(
-            f"{watch}: nothing was compared yet; set shadow in the watch file, or SEGWATCH_SHADOW for the workers"
-        )
+        say(f"{watch}: nothing was compared yet; {_advise_shadow(of_watch)}")
         return
     _print_comparison(found)
     if html is not None:
         say(f"written: {html}")
+
+
+def _advise_shadow(of_watch: str | None) -> str:
+    """Advise what to do for a comparison, given the shadow that the watch file names."""
+    from segwatch.flows.config.settings import load_settings
+
+    settings = load_settings()
+    shadow = settings.choose_shadow(of_watch)
+    if shadow is None:
+        return "set shadow in the watch file, or SEGWATCH_SHADOW for the workers"
+    if settings.is_main(shadow):
+        return f"its shadow {shadow} {settings.how_to_differ}"
+    return f"its shadow {shadow} predicts the scenes that workers predict from now on"
 
 
 def _format_area_change(one: TargetComparison) -> str:

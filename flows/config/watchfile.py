@@ -212,6 +212,7 @@ def _build(file: WatchDocument, profile: Profile, catalog: str, base: Path, name
         raise ConfigError(f"{name}: end {file.end.isoformat()} is not after start {file.start.isoformat()}")
     _check_schedule(file, name)
     _check_evidence(file, profile, name)
+    _check_shadow(file, name)
     area = _build_area(file.area, base, name)
     try:
         grids.make_grid(area, profile.gsd_m)
@@ -257,6 +258,16 @@ def _check_evidence(file: WatchDocument, profile: Profile, name: str) -> None:
                     f"{name}: rules.{rule.name}.evidence: {condition}: profile {profile.name} has bands for "
                     f"{known}; name one of these, or add the bands to the profile's spectral"
                 )
+
+
+def _check_shadow(file: WatchDocument, name: str) -> None:
+    """Reject a shadow that is the main segmenter of these settings: it would compare nothing."""
+    if file.shadow is None:
+        return
+    settings = load_settings()
+    shadow = settings.choose_shadow(file.shadow)
+    if shadow is not None and settings.is_main(shadow):
+        raise ConfigError(f"{name}: shadow: {shadow} {settings.how_to_differ}")
 
 
 def _check_schedule(file: WatchDocument, name: str) -> None:

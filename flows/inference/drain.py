@@ -325,7 +325,7 @@ class Drain:
     def _plan_shadows(
         self, lease: ledger.SceneLease, members: Sequence[ledger.LeasedObservation]
     ) -> list[ShadowPlan]:
-        """Choose the second segmenters of observations; one that is the worker's own compares nothing."""
+        """Choose the second segmenters of observations."""
         if not self._shadows.is_due(lease.scene_id):
             return []
         wanted: dict[str, set[UUID]] = defaultdict(set)
@@ -334,14 +334,16 @@ class Drain:
             if name is not None:
                 wanted[name].add(one.id)
         share = self._settings.shadow_share
-        plans = [
-            ShadowPlan(name, self._shadows.load(name), frozenset(ids), share) for name, ids in wanted.items()
-        ]
         return [
-            one
-            for one in plans
-            if isinstance(one.segmenter, str) or one.segmenter.version != self._segmenter.version
+            ShadowPlan(name, self._load_shadow(name), frozenset(ids), share) for name, ids in wanted.items()
         ]
+
+    def _load_shadow(self, name: str) -> Segmenter | str:
+        """Load a shadow segmenter, or say why there is none: the worker's own would be compared with itself."""
+        loaded = self._shadows.load(name)
+        if isinstance(loaded, str) or loaded.version != self._segmenter.version:
+            return loaded
+        return f"it is the main segmenter, too ({loaded.version})"
 
     def _record(
         self,

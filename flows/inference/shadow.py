@@ -28,8 +28,6 @@ from segwatch.geo.types.tracking import ObservationResult
 from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
-#: Value of ``shadow`` in a watch file that switches off the shadow of the settings.
-NONE = "none"
 
 
 class ShadowPrediction(Protocol):
@@ -187,8 +185,7 @@ class Shadows:
 
     def choose_name(self, watch: Watch) -> str | None:
         """Name of the shadow of a watch, or None."""
-        name = watch.shadow or self._settings.shadow
-        return None if name in {None, NONE} else name
+        return self._settings.choose_shadow(watch.shadow)
 
     def is_due(self, scene_id: UUID) -> bool:
         """Whether a scene is among those that shadows are run on.

@@ -120,12 +120,15 @@ def is_sure_enough(rule: AlertRule, change: Change, belief: Belief | None) -> bo
     """Return whether a belief has the status and confidence that a rule asks for.
 
     The baseline is not judged and suffices any rule that includes it. Other changes without a belief suffice only rules
-    that ask for none.
+    that ask for none. A change that no observation shows yet suffices no rule: a scene whose outlines contradict each
+    other raises changes of shape, and tells nothing about shapes.
     """
     if belief is None:
         return change.baseline or (rule.status is AlertStatus.PROVISIONAL and rule.confidence <= 0)
     decided = belief.status is BeliefStatus.CONFIRMED or (
-        belief.status is BeliefStatus.PROVISIONAL and rule.status is AlertStatus.PROVISIONAL
+        belief.status is BeliefStatus.PROVISIONAL
+        and rule.status is AlertStatus.PROVISIONAL
+        and belief.observations_for > 0
     )
     return decided and belief.confidence >= rule.confidence
 

@@ -14,6 +14,8 @@ from datetime import datetime
 from uuid import UUID
 
 import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.tracking.belief_model import (
     MIN_VISIBLE,
@@ -29,7 +31,7 @@ from segwatch.geo.tracking.belief_model import (
 )
 from segwatch.geo.tracking.holds import HELD, Holds
 from segwatch.geo.tracking.light import is_explained_by_light
-from segwatch.geo.tracking.overlay import measure
+from segwatch.geo.tracking.overlay import apply_snapped, measure
 from segwatch.geo.tracking.region_views import ShownGround
 from segwatch.geo.tracking.regions import (
     EXISTENCE,
@@ -58,8 +60,12 @@ _SURPRISE_FOR, _SURPRISE_AGAINST = 0.02, 0.05
 _MIN_SUPPORT, _MIN_SPECTRAL = 2, math.log(2.0)
 #: Minimum visible share of a region whose shape an observation shows; less may be all there is of the change.
 _MIN_SHAPE_VISIBLE = 0.5
+#: Observations in a row that show the old state after which a change has turned back.
+_TURNED_BACK = 2
 DOUBTED = 0.3
-"""An open change below this confidence explains no other."""
+"""An open change below this confidence explains no other, and is refuted once it can no longer be confirmed."""
+#: Share of the region of a change that an earlier one has to share for it to undo that one.
+_UNDONE = 0.5
 #: A place is at least and at most this many tolerances wide, for false detections that would be taken for the object.
 _PLACE = (4.0, 20.0)
 #: A confirmed change of which later observations leave less than this is provisional again.
@@ -84,6 +90,8 @@ _EXPLAINING = {
 
 RatesOf = Callable[[str], Rates]
 _Observed = tuple[Evidence | None, tuple[RegionView, ...]]
+_New = tuple[Change, Judgement]
+_Again = tuple[OpenChange, Judgement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +127,32 @@ class Judge:
     def __post_init__(self) -> None:
         object.__setattr__(self, "holds", Holds(self.transition, self.shown, self.min_polygon_m2))
 
-    def judge_new(self) -> list[tuple[Change, Judgement]]:
-        """Judge the changes of the step that are no baseline."""
-        return [(one, self._judge_new(one)) for one in self.transition.step.changes if not one.baseline]
+    def judge(self, open_changes: Sequence[OpenChange]) -> tuple[list[_New], list[_Again]]:
+        """Judge the changes of the step that are no baseline, and earlier ones.
 
-    def judge_open(self, one: OpenChange, explained: frozenset[UUID]) -> Judgement | None:
+        Parameters
+        ----------
+        open_changes
+            Earlier changes whose region the observation meets.
+
+        Returns
+        -------
+        new : list
+            The step's changes with their judgements.
+        again : list
+            The earlier changes, as they were, that the observation tells something about, with their judgements.
+        """
+        new = [(one, self._judge_new(one)) for one in self.transition.step.changes if not one.baseline]
+        explained = self._find_explained(new)
+        again = [
+            (one, judgement)
+            for one in open_changes
+            if (judgement := self._judge_open(one, explained)) is not None
+        ]
+        self._refute_undoing(new, again, open_changes)
+        return new, again
+
+    def _judge_open(self, one: OpenChange, explained: frozenset[UUID]) -> Judgement | None:
         """Judge an earlier change again; None where the observation shows nothing of its region.
 
         Parameters
@@ -157,7 +186,7 @@ class Judge:
     def _view(self, shown: ShownGround, change: Change, evidence: Evidence) -> RegionView:
         return shown.view(evidence.region, evidence.core, change.target, self.transition.tolerance_m)
 
-    def find_explained(self, judged: Sequence[tuple[Change, Judgement]]) -> frozenset[UUID]:
+    def _find_explained(self, judged: Sequence[tuple[Change, Judgement]]) -> frozenset[UUID]:
         """Find tracks that merged into others from which no observation had shown them apart."""
         merged = {change.track_id for change, _ in judged if change.kind is ChangeKind.MERGED}
         return frozenset(
@@ -166,6 +195,32 @@ class Judge:
             if one.kind is ChangeKind.MERGED and one.parent not in merged
         )
 
+    def _refute_undoing(self, new: list[_New], again: list[_Again], every: Sequence[OpenChange]) -> None:
+        """Refute, in place, what only undoes a change that this observation refutes: what did not happen stays so.
+
+        Parameters
+        ----------
+        new, again
+            New changes, and earlier ones that this observation judges.
+        every
+            All open changes whose region it meets.
+        """
+        refuted = [one for one, judgement in again if judgement.belief.status is BeliefStatus.REFUTED]
+        if not refuted:
+            return
+        for position, (change, judgement) in enumerate(new):
+            if _only_undoes(change, judgement, refuted):
+                new[position] = change, self._refute(judgement)
+        places = {id(one): position for position, (one, _) in enumerate(again)}
+        for one in every:
+            position = places.get(id(one))
+            judgement = one.judgement if position is None else again[position][1]
+            if _only_undoes(one.change, judgement, refuted):
+                if position is None:
+                    again.append((one, self._refute(judgement)))
+                else:
+                    again[position] = one, self._refute(judgement)
+
     # ---- new changes
 
     def _judge_new(self, change: Change) -> Judgement:
@@ -173,9 +228,8 @@ class Judge:
         scene_id, at = self.transition.step.scene_id, self.transition.acquired_at
         if evidence is None:
             start = self.past[-1].acquired_at if self.past else at
-            return Judgement(
-                scene_id, change.track_id, change.kind, Belief(0.0), min(start, change.valid_at), at
-            )
+            belief = Belief(0.0, observations_for=int(self.shown.is_registered))
+            return Judgement(scene_id, change.track_id, change.kind, belief, min(start, change.valid_at), at)
         evidence = self._add_older(change, self.holds.find(change, evidence), views)
         judgement = self._judge(change, scene_id, evidence, views)
         return self._refute(judgement) if self._is_explained(change, judgement) else judgement
@@ -359,6 +413,33 @@ def _ends_single_view(change: Change, views: Sequence[RegionView], evidence: Evi
     return before[-2:] == [True, False]
 
 
+def _only_undoes(change: Change, judgement: Judgement, refuted: Sequence[OpenChange]) -> bool:
+    """Return whether an open change, unlikely by itself, turns most of its region back to before a refuted one."""
+    evidence = judgement.evidence
+    if evidence is None or judgement.belief.confidence >= DOUBTED:
+        return False
+    turned = [
+        _get_turned(one, not evidence.to_covered)
+        for one in refuted
+        if one.change.target == change.target and one.change.valid_at < change.valid_at
+    ]
+    # snapped, as both regions have edges of the same outlines
+    return any(
+        apply_snapped(shapely.intersection, evidence.region, one).area >= _UNDONE * evidence.region.area
+        for one in turned
+        if one is not None
+    )
+
+
+def _get_turned(one: OpenChange, to_covered: bool) -> BaseGeometry | None:
+    """Return the ground that a change turned to covered, or to uncovered, EPSG:4326; None if there is none."""
+    evidence = one.judgement.evidence
+    if evidence is not None and evidence.to_covered is to_covered:
+        return evidence.region
+    # the region of a movement is what it gained
+    return one.change.lost if one.change.kind is ChangeKind.MOVED and not to_covered else None
+
+
 def _recall_older(evidence: Evidence, views: Sequence[RegionView]) -> tuple[RegionView, ...]:
     """Return a view that shows nothing at the time of the last older detection: the object may be gone since then."""
     if evidence.seen_at is None:
@@ -389,29 +470,32 @@ def _decide(
     """Decide on a change from its confidence and the views since it happened.
 
     Only what an observation contradicts is refuted. A change that was confirmed stays so while it is likelier than not.
-    Earlier observations contradict a disappearance if they did not show the object: it may never have been there.
+    Earlier observations contradict a change if they showed the new state: an object that they did not show need not
+    have disappeared, and one that was as large before need not have grown. What turned back is not supported any more:
+    if too few observations had shown it by then, it can no longer be confirmed, and is refuted where it is unlikely.
     """
     supporting = against = in_a_row = 0
-    was_missed = is_independent = False
+    was_shown = is_independent = False
     for view in views:
         if not _tells(change.kind, view):
-            continue
-        if view.acquired_at < change.valid_at:
-            was_missed |= change.kind is ChangeKind.DISAPPEARED and not is_detected(view)
             continue
         if change.kind not in EXISTENCE and view.visible_share < _MIN_SHAPE_VISIBLE:
             continue
         covered = is_detected(view) if change.kind in EXISTENCE else view.covered_share >= 0.5
         is_shown = covered is evidence.to_covered
+        if view.acquired_at < change.valid_at:
+            was_shown |= is_shown
+            continue
         against += not is_shown
-        in_a_row = in_a_row if in_a_row >= _MIN_SUPPORT else 0 if is_shown else in_a_row + 1
+        in_a_row = in_a_row if in_a_row >= _TURNED_BACK else 0 if is_shown else in_a_row + 1
         # what turns again after it had turned back is another change
-        supporting += is_shown and in_a_row < _MIN_SUPPORT
+        supporting += is_shown and in_a_row < _TURNED_BACK
         is_independent |= is_shown and evidence.to_covered and view.spectral >= _MIN_SPECTRAL
     status = BeliefStatus.PROVISIONAL
-    refuted = confidence < _REFUTED and (against > 0 or was_missed)
-    confidence = round_confidence(_SURPRISE_FOR + (1 - _SURPRISE_FOR - _SURPRISE_AGAINST) * confidence)
+    refuted = confidence < _REFUTED and (against > 0 or was_shown)
     is_supported = supporting >= _MIN_SUPPORT or is_independent
+    refuted |= confidence < DOUBTED and in_a_row >= _TURNED_BACK and not is_supported
+    confidence = round_confidence(_SURPRISE_FOR + (1 - _SURPRISE_FOR - _SURPRISE_AGAINST) * confidence)
     if confidence >= DEFAULT_CONFIDENCE and not held and is_supported:
         status = BeliefStatus.CONFIRMED
     elif refuted:

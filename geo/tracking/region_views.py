@@ -89,7 +89,7 @@ class ShownGround:
         self._kinds: dict[UUID, set[ChangeKind]] = {}
         for one in changes:
             self._kinds.setdefault(one.track_id, set()).add(one.kind)
-        self._is_registered = is_registered
+        self.is_registered = is_registered
         self._detections = detections
         self._layers: dict[str, _Layer] = {}
         self._whole: Self | None = None
@@ -116,7 +116,7 @@ class ShownGround:
     def become_past(self, changes: tuple[PastChange, ...]) -> Self:
         """Return the observation as later ones see it, with what it raised; the indexed detections are shared."""
         past = type(self)(
-            self.id, self.acquired_at, self.footprint, self._detections, changes, self._is_registered
+            self.id, self.acquired_at, self.footprint, self._detections, changes, self.is_registered
         )
         past._layers = self._layers
         return past
@@ -134,7 +134,7 @@ class ShownGround:
             In which light this observation shows the ground, as far as it is known then.
         """
         limited = type(self)(
-            self.id, self.acquired_at, self.footprint, self._detections, (), self._is_registered, light
+            self.id, self.acquired_at, self.footprint, self._detections, (), self.is_registered, light
         )
         limited._kinds = self._kinds
         limited._whole, limited._covers = self, covers
@@ -241,7 +241,7 @@ class ShownGround:
         return _divide(total, visible.area), score, spectral
 
     def _find_core(self, core: BaseGeometry, target: str) -> bool | None:
-        if not self._is_registered:
+        if not self.is_registered:
             return None
         visible = self._clip(core)
         if visible.area < MIN_VISIBLE * core.area:

@@ -280,13 +280,7 @@ class _Series:
                 if one.judgement.belief.confidence < DOUBTED
             ),
         )
-        new = judge.judge_new()
-        explained = judge.find_explained(new)
-        again = [
-            (one, judgement)
-            for one in shown_open
-            if (judgement := judge.judge_open(one, explained)) is not None
-        ]
+        new, again = judge.judge(shown_open)
         crs = make_local_equal_area(self.origin)
         footprint, fresh = shapely.area(project_all([observation.footprint, step.new_ground], crs)).tolist()
         exposure = Exposure(footprint, fresh, gap_days, light, item.min_polygon_m2)

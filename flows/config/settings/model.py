@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from segwatch.flows.config.settings.fields import Settings
 
+#: Value of ``shadow`` in a watch file that switches off the shadow of the settings.
+_NO_SHADOW = "none"
+
 
 class ModelSettings(Settings):
     """Which segmenter runs, and on which device."""
@@ -66,11 +69,30 @@ class ModelSettings(Settings):
                 raise ValueError(
                     f"SEGWATCH_SEGMENTER={self.segmenter} and SEGWATCH_{name}={value} exclude each other; unset one"
                 )
-        if self.shadow and self.shadow == self.segmenter:
-            raise ValueError(
-                f"SEGWATCH_SHADOW={self.shadow} is SEGWATCH_SEGMENTER, too; name another one, or unset it"
-            )
+        if self.shadow and self.is_main(self.shadow):
+            raise ValueError(f"SEGWATCH_SHADOW={self.shadow} {self.how_to_differ}")
         return self
+
+    def choose_shadow(self, of_watch: str | None) -> str | None:
+        """Return the name of the shadow segmenter of a watch that names one, or none; None if it has none."""
+        name = of_watch or self.shadow
+        return None if name == _NO_SHADOW else name
+
+    def is_main(self, shadow: str) -> bool:
+        """Return whether a shadow segmenter would be the main one: of one name, and with one checkpoint."""
+        if self.segmenter is not None:
+            return shadow == self.segmenter
+        return shadow == self.model and self.shadow_model_path == self.model_path
+
+    @property
+    def how_to_differ(self) -> str:
+        """What is wrong with a shadow that is the main segmenter, in words that follow its name."""
+        if self.segmenter is not None:
+            return "is SEGWATCH_SEGMENTER, too, and would compare it with itself; name another one, or none"
+        return (
+            "is the main segmenter, too, with the same checkpoint, and would compare it with itself; name another one, "
+            "or set SEGWATCH_SHADOW_MODEL_PATH to another checkpoint"
+        )
 
     @property
     def _chosen_model(self) -> str | None:

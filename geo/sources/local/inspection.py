@@ -7,7 +7,6 @@ before GDAL sees them, without sidecar files, and decoding no more than a stated
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from pyproj import CRS, Geod
 from pyproj.exceptions import CRSError
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import from_gcps
 from rasterio.windows import Window
@@ -166,8 +165,7 @@ def open_file(
     try:
         remote = RemoteFile(shared, "image", href, [make_grant(source, root)])
         driver, structure = parse_structure(remote)
-        with rasterio.Env(**ENVIRONMENT), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.Env(**ENVIRONMENT):
             dataset = open_dataset(remote, driver, f"local{next(_NAMES)}")
             yield dataset, structure
         if remote.error is not None:

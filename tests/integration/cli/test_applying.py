@@ -152,3 +152,44 @@ def test_mistakes_name_the_line_and_the_nearest(
     assert done.exit_code == 1
     for part in parts:
         assert part in words(done)
+
+
+@pytest.mark.parametrize(
+    ("shadow", "main", "said"),
+    [
+        ("spectral", {"SEGWATCH_SEGMENTER": "spectral"}, "name another one, or none"),
+        ("segearth-r2", {}, "set SEGWATCH_SHADOW_MODEL_PATH to another checkpoint"),
+        ("sam3", {"SEGWATCH_MODEL": "sam3"}, "set SEGWATCH_SHADOW_MODEL_PATH to another checkpoint"),
+    ],
+)
+def test_a_shadow_that_is_the_main_segmenter_is_refused(
+    engine: Engine,
+    commands: Database,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shadow: str,
+    main: dict[str, str],
+    said: str,
+) -> None:
+    """It would compare the segmenter with itself, which is no second opinion."""
+    store = Store()
+    with stac_store(store) as url:
+        write(file, url, shadow=shadow)
+        for name, value in main.items():
+            monkeypatch.setenv(name, value)
+        refused = segwatch("apply", str(file))
+        assert refused.exit_code == 1
+        assert f"shadow: {shadow} is " in words(refused)
+        assert said in words(refused)
+        with engine.connect() as conn:
+            assert watches.list_names(conn) == []
+        # a watch that was stored before its shadow became the main segmenter
+        for name in main:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("SEGWATCH_SHADOW_MODEL_PATH", "next")
+        assert segwatch("apply", str(file)).exit_code == 0
+        assert f"its shadow {shadow} predicts the scenes" in words(segwatch("watch", "compare", "shore"))
+        monkeypatch.delenv("SEGWATCH_SHADOW_MODEL_PATH")
+        for name, value in main.items():
+            monkeypatch.setenv(name, value)
+        assert f"its shadow {shadow} is " in words(segwatch("watch", "compare", "shore"))

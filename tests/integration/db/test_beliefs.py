@@ -124,6 +124,26 @@ def test_a_decided_change_is_not_judged_again(ledgers: Any) -> None:
     assert len(ledger.rows(JUDGEMENTS)) == judged
 
 
+def test_a_lake_that_one_scene_shows_smaller_never_changed(ledgers: Any) -> None:
+    """Neither the loss nor the growth that undoes it is told as the lake's last change, also if that scene was late."""
+    lake, part = SceneContent((cells(1, 1, 5, 5),)), SceneContent((cells(1, 1, 3, 5),))
+    world = [lake] * 4 + [part] + [lake] * 3
+    last = "SELECT last_change, last_change_at FROM watch.objects_now"
+    told = "SELECT kind, valid_at, status FROM watch.changes WHERE NOT baseline ORDER BY valid_at"
+    for arrivals in ([range(len(world))], [[*range(4), *range(5, 8)], [4]]):
+        ledger: Ledger = ledgers()
+        for numbers in arrivals:
+            ledger.arrive(world, numbers)
+        assert [tuple(row.values()) for row in ledger.rows(told)] == [
+            ("shrank", day(4), "refuted"),
+            ("grew", day(5), "refuted"),
+        ]
+        assert [tuple(row.values()) for row in ledger.rows(last)] == [(None, None)]
+        ledger.arrive([*world, part, part], [8, 9])
+        (row,) = ledger.rows(last)
+        assert tuple(row.values()) == ("shrank", day(8))
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_past_observations_are_the_last_that_meet_the_footprint(
     ledgers: Any, engine: Engine, late: bool

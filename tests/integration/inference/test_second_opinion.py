@@ -239,6 +239,17 @@ def test_a_second_model_can_be_the_shadow(
     assert len(_rows(engine, COMPARISONS)) == 1
 
 
+def test_a_shadow_that_became_the_main_segmenter_says_so(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    name = f"{DarkWater.__module__}:{DarkWater.__name__}"
+    queue_river(engine, url, make_profile(tmp_path), DarkWater.version, (1985,))
+    _work(engine, settings.model_copy(update={"shadow": name}))
+    (row,) = _rows(engine, COMPARISONS)
+    assert row["target"] is None
+    assert f"it is the main segmenter, too ({DarkWater.version})" in row["reason"]
+
+
 class Twin(DarkWater):
     """The main segmenter under another name, with other tiles."""
 

@@ -52,7 +52,11 @@ def step(number: int, changes: tuple[Change, ...], *judgements: Judgement) -> Tr
 def test_a_rule_gets_the_status_and_confidence_that_it_asks_for(
     asked: AlertRule, status: BeliefStatus, confidence: float, enough: bool
 ) -> None:
-    assert is_sure_enough(asked, GREW, Belief(confidence, status)) == enough
+    assert is_sure_enough(asked, GREW, Belief(confidence, status, 1)) == enough
+
+
+def test_a_change_that_no_observation_shows_yet_alerts_no_rule() -> None:
+    assert not is_sure_enough(rule(), GREW, Belief(0.5, PROVISIONAL, observations_for=0))
 
 
 def test_what_is_not_judged_alerts_rules_that_ask_for_nothing_and_the_baseline_is_never_judged() -> None:
