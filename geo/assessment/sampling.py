@@ -216,15 +216,21 @@ def _project_parts(geometry: BaseGeometry, crs: CRS) -> list[Polygon]:
     segwatch.geo.errors.TooComplex
         The repair would take too much memory or time.
     """
-    flat = MultiPolygon(extract_polygons(to_crs(geometry, crs)))
-    if not flat.is_valid:
-        # projection alone can make edges cross that nearly touch; parts are repaired one by one, so that ground that
-        # two of them share is not taken for a hole
-        flat = operations.union_all([operations.make_valid(one) for one in flat.geoms])
+    # mended before projection, so that the ground is what the outline says, and after it, because projection alone can
+    # make edges cross that nearly touch
+    flat = _mend(to_crs(_mend(geometry), crs))
     parts = [one for one in extract_polygons(flat) if one.area > 0]
     if not parts:
         raise ValueError("a geometry without area has no points to draw")
     return parts
+
+
+def _mend(geometry: BaseGeometry) -> BaseGeometry:
+    """Repair the polygons of a geometry one by one: ground that two of them share is no hole."""
+    whole = MultiPolygon(extract_polygons(geometry))
+    if whole.is_valid:
+        return whole
+    return operations.union_all([operations.make_valid(one) for one in whole.geoms])
 
 
 def _cut_into_triangles(parts: Sequence[Polygon]) -> tuple[NDArray[np.float64], list[Polygon]]:

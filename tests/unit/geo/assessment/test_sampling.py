@@ -7,8 +7,9 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 from shapely import affinity
-from shapely.geometry import MultiPolygon, Point, Polygon, box
+from shapely.geometry import MultiPoint, MultiPolygon, Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import compute_area_m2
@@ -100,6 +101,23 @@ def _check_on_ground(shape: BaseGeometry, size: float) -> None:
     assert len(points) == 20
     for one in (*points, find_core(shape)):
         assert shapely.distance(ground, one) < 1e-4 * size
+
+
+def test_a_valid_outline_without_triangles_is_sampled_uniformly() -> None:
+    """GEOS cuts nothing from these pixels, which touch at corners: all of them, turned by 45 degrees, get points."""
+    rows = ("#######", "#.#...#", "##.##.#", ".##.##.", ".#..##.", "#######", "###.###")
+    pixels = [
+        box(x, y, x + 1, y + 1) for y, row in enumerate(rows) for x, mark in enumerate(row) if mark == "#"
+    ]
+    side = 10.0**-5
+    placed = affinity.scale(shapely.union_all(pixels), side, side, origin=(0, 0))
+    noisy = affinity.translate(affinity.rotate(placed, 45, origin=(0, 0)), 15, 0.1)
+    assert noisy.is_valid
+    points = affinity.translate(MultiPoint(draw_points(np.random.default_rng(1), noisy, 3500)), -15, -0.1)
+    back = affinity.scale(affinity.rotate(points, -45, origin=(0, 0)), 1 / side, 1 / side, origin=(0, 0))
+    counts = [shapely.covers(one, shapely.get_parts(back)).sum() for one in pixels]
+    assert sum(counts) > 3490, "but for those on edges"
+    assert chisquare(counts).pvalue > 0.001
 
 
 def test_odd_outlines_are_sampled_uniformly() -> None:
