@@ -150,6 +150,7 @@ def describe_agreement(found: RewordingAgreement | None, watch: str) -> str | No
         return None
     return (
         f"over {len(found.wordings)} rewordings the masks of {found.model} agree by "
-        f"{format_share(found.agreement)} only (mean IoU, measured on {found.watch}): the words decide as much as the ground; try others, such as "
+        f"{format_share(found.agreement)} only (mean IoU, measured on {found.watch}): the words decide as much as the "
+        "ground; try others, such as "
         f"{found.wordings[0]!r}, and measure again: segwatch model rewordings {watch}"
     )
