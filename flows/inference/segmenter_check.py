@@ -103,7 +103,8 @@ def check_answer(
                 for one, request in zip(row, requests, strict=True)
             ]
         )
-    _check_for_probabilities(rows)
+    for predictions in zip(*rows, strict=True):
+        _check_for_probabilities([one.mask_logits for one in predictions])
     return checked
 
 
@@ -172,19 +173,15 @@ def _check_instances(instances: Any) -> None:
         raise SegmenterError(f"{most} objects in one mask: number at most {MAX_INSTANCES}")
 
 
-def _check_for_probabilities(rows: Any) -> None:
-    """Refuse an answer whose logits all lie in 0..1, some of them between: a map of true logits hardly ever does.
+def _check_for_probabilities(found: Sequence[NDArray[Any]]) -> None:
+    """Refuse masks of one request whose logits all lie in 0..1, some of them between: true logits hardly ever do.
 
     Taken as logits, probabilities would mark every pixel.
     """
-    between = False
-    for masks in (one.mask_logits for row in rows for one in row):
-        if masks.dtype.kind != "f" or not masks.size:
-            continue
-        if masks.min() < 0 or masks.max() > 1:
-            return
-        between = between or bool(((masks > 0) & (masks < 1)).any())
-    if between:
+    floating = [masks for masks in found if masks.dtype.kind == "f" and masks.size]
+    if any(masks.min() < 0 or masks.max() > 1 for masks in floating):
+        return
+    if any(((masks > 0) & (masks < 1)).any() for masks in floating):
         raise SegmenterError(
             "all mask logits lie within 0..1, so they are probabilities: convert them with "
             "segwatch.geo.predictions.to_logits"
