@@ -6,7 +6,6 @@ do, before it reaches masks, polygons or the ledger.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +45,7 @@ def check_segmenter(segmenter: Any) -> tuple[str, int]:
     tile_px = getattr(segmenter, "tile_px", None)
     if (
         isinstance(tile_px, bool)
-        or not isinstance(tile_px, numbers.Integral)
+        or not isinstance(tile_px, int | np.integer)
         or not MIN_TILE_PX <= tile_px <= MAX_TILE_PX
     ):
         raise SegmenterError(
