@@ -62,6 +62,8 @@ def compute_version(directory: Path, default_name: str | None = None) -> str:
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory}: no readable config.json: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{directory}: config.json is no JSON object; take the one of these weights")
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         raise CheckpointError(f"{directory}: no .safetensors file; convert the checkpoint first")

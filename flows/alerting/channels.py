@@ -28,6 +28,7 @@ from segwatch.geo.sources.http.headers import parse_retry_after
 from segwatch.geo.text.beliefs import describe_belief
 from segwatch.geo.text.opinions import describe_agreement, describe_change_evidence
 from segwatch.geo.text.printable import escape_for_chat, escape_link_for_chat
+from segwatch.geo.text.shares import format_share
 
 #: How rules name a service. Its URL holds passwords, so it is in SEGWATCH_SERVICES and not in the ledger.
 SERVICE = re.compile(r"^apprise:([a-z0-9][a-z0-9-]{0,62})$")
@@ -212,7 +213,7 @@ def render_message(payload: dict[str, Any]) -> tuple[str, str]:
     lines = [
         *((f"Because: {data['note']}",) if data.get("note") else ()),
         _to_sentence(describe_belief(data)),
-        f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {data['score']:.2f}",
+        f"{data['before_m2'] / 1e4:.2f} ha -> {data['after_m2'] / 1e4:.2f} ha, score {format_share(data['score'])}",
         *_render_opinions(data),
         f"{_format_time(data)} around {format_place(compute_bounds_centre(data['bbox']))}",
         f"Rule {data['rule']}; instruction: {data['instruction']}; model {data['model']}",

@@ -21,6 +21,7 @@ from segwatch.flows.cli.console import (
     say,
     warn,
 )
+from segwatch.geo.text.shares import format_share
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -207,7 +208,12 @@ def _list_estimates(target: Any) -> list[tuple[str, str, str, str]]:
         **{f"changes: {kind}": one for kind, one in target.change_kinds.items()},
     }
     rows = [
-        (target.target, name, f"{one.value:.3f}", f"{one.low:.3f} to {one.high:.3f}")
+        (
+            target.target,
+            name,
+            format_share(one.value, 3),
+            f"{format_share(one.low, 3)} to {format_share(one.high, 3)}",
+        )
         for name, one in named.items()
         if one is not None
     ]

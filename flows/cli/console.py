@@ -26,6 +26,7 @@ from segwatch.flows.cli import completing
 from segwatch.flows.runtime import progress
 from segwatch.flows.runtime.terminal import SafeConsole
 from segwatch.geo.text.redaction import redact
+from segwatch.geo.text.shares import format_share_percent
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -216,7 +217,7 @@ def _format_for_people(cell: Any, digits: int) -> str:
     if isinstance(cell, UUID):
         return str(cell)[:digits]
     if isinstance(cell, Share):
-        return f"{cell:.0%}"
+        return format_share_percent(cell)
     return f"{cell:g}" if isinstance(cell, float) else str(cell)
 
 

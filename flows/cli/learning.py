@@ -28,6 +28,7 @@ from segwatch.flows.cli.console import (
     say,
     warn,
 )
+from segwatch.geo.text.shares import format_share
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -100,7 +101,9 @@ def _to_rows(one: TargetEvaluation) -> Iterator[tuple[str, ...]]:
 
 
 def _format(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:.2f} ({estimate.low:.2f}-{estimate.high:.2f})"
+    if estimate is None:
+        return "-"
+    return f"{format_share(estimate.value)} ({format_share(estimate.low)}-{format_share(estimate.high)})"
 
 
 def rewordings(watch: WatchName, tiles: Tiles = 36, as_json: Json = False) -> None:
@@ -117,12 +120,14 @@ def rewordings(watch: WatchName, tiles: Tiles = 36, as_json: Json = False) -> No
     if as_json:
         print_json(asdict(found))
         return
-    mean = "nothing marked" if found.agreement is None else f"{found.agreement:.2f}"
+    mean = "nothing marked" if found.agreement is None else format_share(found.agreement)
     out.print(
         f"{watch}: agreement over {len(found.wordings)} rewordings {mean}, {found.tiles} tiles, {found.model}",
         markup=False,
     )
-    print_table(("target", "agreement"), [(name, round(one, 3)) for name, one in found.by_target.items()])
+    print_table(
+        ("target", "agreement"), [(name, format_share(one, 3)) for name, one in found.by_target.items()]
+    )
     warning = describe_agreement(found, watch)
     if warning is not None:
         warn(f"{watch}: {warning}")

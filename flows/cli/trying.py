@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segwatch.flows.cli.console import Json, clear_errors, err, out, print_json, print_table, say
+from segwatch.geo.text.shares import format_share_percent
 
 if TYPE_CHECKING:
     from segwatch.flows.inference.trying import Trial
@@ -110,7 +111,7 @@ def _print_trial(trial: Trial, to: Path, picture: Path) -> None:
             one["target"],
             str(one["polygons"]),
             f"{one['area_m2'] / 10_000:,.2f} ha",
-            "not told by this model" if one["presence"] is None else f"{one['presence']:.0%}",
+            "not told by this model" if one["presence"] is None else format_share_percent(one["presence"]),
         )
         for one in summarize(trial.result, trial.targets)
     ]

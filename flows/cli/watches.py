@@ -19,6 +19,7 @@ from segwatch.flows.cli.console import (
     say,
 )
 from segwatch.flows.cli.parsing import Command, From, To
+from segwatch.geo.text.shares import format_share, format_share_percent
 
 if TYPE_CHECKING:
     from segwatch.flows.alerting.backtest import RuleBacktest, Trade
@@ -234,7 +235,7 @@ def _print_comparison(found: Comparison) -> None:
         (
             one.target,
             str(one.scenes),
-            "" if one.iou is None else f"{one.iou:.2f}",
+            "" if one.iou is None else format_share(one.iou),
             *(format_hectares(size) for size in (one.both_m2, one.only_primary_m2, one.only_shadow_m2)),
             f"{one.primary_count} / {one.shadow_count}",
             f"{one.found_objects} of {one.objects}",
@@ -254,7 +255,8 @@ def _print_comparison(found: Comparison) -> None:
     print_table(head, totals, title=f"{found.watch}: {found.model} and, as its shadow, {found.shadow}")
     if found.share is not None:
         say(
-            f"compared on {found.compared} of {found.observed} scene(s); the shadow runs on {found.share:.0%}"
+            f"compared on {found.compared} of {found.observed} scene(s); the shadow runs on "
+            f"{format_share_percent(found.share)}"
         )
     switch = [
         (

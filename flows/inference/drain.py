@@ -396,10 +396,15 @@ class Drain:
         except Exception as error:
             ids = [one for members in scenes.values() for one in members]
             self._outcomes.transaction(lambda conn: ledger.forgive(conn, ids))
+            what = (
+                "Mend the segmenter"
+                if isinstance(error, SegmenterError)
+                else "Check the device (nvidia-smi) and its memory"
+            )
             raise SegmenterError(
                 f"the segmenter {self._segmenter.version} failed on every tile of {len(scenes)} scene(s), "
-                f"and on an empty one with {describe_error(error)}. Check the device (nvidia-smi) and its memory, "
-                "then start the run again; pending work stays queued, and these attempts are not counted"
+                f"and on an empty one with {describe_error(error)}. {what}, then start the run again; "
+                "pending work stays queued, and these attempts are not counted"
             ) from error
 
     @contextmanager

@@ -12,13 +12,14 @@ import inspect
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
+from segwatch.flows.inference.segmenter_check import check_answer, check_segmenter, lock
 from segwatch.geo import identity
 from segwatch.geo.predictions import to_logits
 from segwatch.geo.types.segmentation import SegmentationRequest, TilePixels, TilePrediction
@@ -79,34 +80,52 @@ class InstructionSegmenter(Protocol):
         """Predict ``[tile][instruction]``; tiles are (H, W, 3) uint8 RGB."""
 
 
-class _RequestAdapter:
-    """An :class:`InstructionSegmenter` behind the :class:`Segmenter` protocol: it is given the text of each request."""
+class _Checked:
+    """A segmenter whose members and answers are checked; one that takes text alone is given that of each request."""
 
-    def __init__(self, segmenter: InstructionSegmenter) -> None:
-        self._segmenter = segmenter
-
-    @property
-    def version(self) -> str:
-        """See :class:`Segmenter`."""
-        return self._segmenter.version
-
-    @property
-    def tile_px(self) -> int:
-        """See :class:`Segmenter`."""
-        return self._segmenter.tile_px
+    def __init__(self, wrapped: Segmenter | InstructionSegmenter) -> None:
+        self.version, self.tile_px = check_segmenter(wrapped)
+        self.wrapped = wrapped
+        # if the second parameter is called requests, it takes them
+        self._takes_requests = list(inspect.signature(wrapped.segment).parameters)[1:2] == ["requests"]
+        self._is_own = isinstance(wrapped, SegEarth | Sam3)
 
     def segment(self, tiles: Tiles, requests: Sequence[SegmentationRequest]) -> list[list[TilePrediction]]:
-        """See :class:`Segmenter`."""
-        rows = self._segmenter.segment(tiles, [one.instruction for one in requests])
-        return [[TilePrediction(one.mask_logits, one.text) for one in row] for row in rows]
+        """See :class:`Segmenter`.
+
+        Raises
+        ------
+        SegmenterError
+            The answer does not fit the question, or the segmenter wants to end the process.
+        """
+        asked = list(requests) if self._takes_requests else [one.instruction for one in requests]
+        # torch warns of read-only arrays, and segwatch's own models do not write to their tiles
+        given = tiles if self._is_own else lock(tiles)
+        try:
+            rows = cast(Any, self.wrapped).segment(given, asked)
+        except SystemExit as error:
+            raise SegmenterError(
+                f"segment ended with SystemExit({error.code!r}): raise an error of its own instead"
+            ) from error
+        # SegEarth-R2 writes as many masks as its text names
+        owes_masks = self._takes_requests and not isinstance(self.wrapped, SegEarth)
+        return check_answer(rows, tiles, requests, takes_requests=self._takes_requests, owes_masks=owes_masks)
 
 
 def adapt(segmenter: Segmenter | InstructionSegmenter) -> Segmenter:
-    """Make a segmenter take requests; if the second parameter of its ``segment`` is ``requests``, it does already."""
-    names = list(inspect.signature(segmenter.segment).parameters)
-    if names[1:2] == ["requests"]:
-        return cast(Segmenter, segmenter)
-    return _RequestAdapter(cast(InstructionSegmenter, segmenter))
+    """Check a segmenter, and make it take requests and return checked answers.
+
+    Raises
+    ------
+    SegmenterError
+        A member is missing or cannot be used.
+    """
+    return segmenter if isinstance(segmenter, _Checked) else _Checked(segmenter)
+
+
+def unwrap(segmenter: Segmenter | InstructionSegmenter) -> Segmenter | InstructionSegmenter:
+    """Return the segmenter that :func:`adapt` was given."""
+    return segmenter.wrapped if isinstance(segmenter, _Checked) else segmenter
 
 
 class SegEarth:
@@ -234,7 +253,7 @@ def load_segmenter(settings: FlowSettings) -> Segmenter:
 
 def load_architecture(name: str, settings: FlowSettings, path: str | None) -> Segmenter:
     """Load ``segearth-r2`` or ``sam3`` with the weights of a folder or hub id."""
-    return Sam3(settings, path) if name == SAM3 else SegEarth(settings, path)
+    return adapt(Sam3(settings, path) if name == SAM3 else SegEarth(settings, path))
 
 
 def load_shadow(name: str, settings: FlowSettings) -> Segmenter:
@@ -279,13 +298,19 @@ def load_named(name: str, variable: str = "SEGWATCH_SEGMENTER") -> Segmenter:
     Raises
     ------
     SegmenterError
-        No such module or factory can be imported.
+        No such module or factory can be imported, or what it makes is no segmenter.
     """
     module_name, _, attribute = _SHIPPED.get(name, name).partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        return adapt(cast(Callable[[], Segmenter | InstructionSegmenter], factory)())
+    except SegmenterError as error:
+        raise SegmenterError(f"{variable}={name}: {error}") from error
+    except SystemExit as error:
+        raise SegmenterError(
+            f"{variable}={name}: it ended with SystemExit({error.code!r}); raise an error of its own instead"
+        ) from error
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SegmenterError(
             f"{variable}={name}: {error}; expected an importable module:factory, or {', '.join(_SHIPPED)}"
         ) from error
-    return adapt(cast(Callable[[], Segmenter | InstructionSegmenter], factory)())

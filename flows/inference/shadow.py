@@ -128,7 +128,7 @@ class Shadow:
 
 def is_spectral(segmenter: Segmenter | str) -> bool:
     """Whether a segmenter works on spectral indices instead of tiles."""
-    return isinstance(segmenter, SpectralSegmenter)
+    return not isinstance(segmenter, str) and isinstance(segmenters.unwrap(segmenter), SpectralSegmenter)
 
 
 @dataclass(frozen=True, slots=True)

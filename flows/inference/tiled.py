@@ -36,6 +36,7 @@ from segwatch.geo.judging import PixelSample, find_misrendering
 from segwatch.geo.mirroring import fill_by_mirroring
 from segwatch.geo.sources.http.credentials import Credentials
 from segwatch.geo.stitch import Stitcher
+from segwatch.geo.text.shares import format_share_percent
 from segwatch.geo.tiling import ColumnSpan, Tile
 from segwatch.geo.types.segmentation import ReviewedObject
 from segwatch.geo.types.source import Profile
@@ -288,8 +289,9 @@ def _is_too_cloudy(clear_share: float, observation: LeasedObservation) -> bool:
 def _explain_skip(tally: _Tally, max_cloud_cover: float) -> str:
     if tally.valid_px == 0:
         return "not imaged: no valid pixel of this scene lies in the area"
-    clear, valid, least = tally.clear_share, tally.valid_share, 1 - max_cloud_cover
-    return f"cloudy: {clear:.0%} of the area is clear ({valid:.0%} imaged), at least {least:.0%} is required"
+    shares = (tally.clear_share, tally.valid_share, 1 - max_cloud_cover)
+    clear, valid, least = (format_share_percent(one) for one in shares)
+    return f"cloudy: {clear} of the area is clear ({valid} imaged), at least {least} is required"
 
 
 class _IndexPrediction:

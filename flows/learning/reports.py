@@ -9,6 +9,7 @@ from typing import Any
 
 from segwatch.flows.errors import ConfigError
 from segwatch.geo.text.printable import to_one_line
+from segwatch.geo.text.shares import format_share
 
 JSON_FILE, MARKDOWN_FILE = "adaptation.json", "adaptation.md"
 _MAX_BYTES = 2**20
@@ -88,7 +89,7 @@ def _list_scene(scene: Mapping[str, Any] | None, missing: str | None) -> Iterato
         areas = " | ".join(
             f"{one[name] / 1e4:.2f}" for name in ("both_m2", "only_before_m2", "only_after_m2")
         )
-        iou = "" if one["iou"] is None else f"{one['iou']:.2f}"
+        iou = "" if one["iou"] is None else format_share(one["iou"])
         counts = f"{one['before']} -> {one['after']} | {one['gained']} | {one['lost']}"
         yield f"| {one['target']} | {counts} | {areas} | {iou} |"
 
@@ -96,4 +97,4 @@ def _list_scene(scene: Mapping[str, Any] | None, missing: str | None) -> Iterato
 def _share(score: Mapping[str, Any]) -> str:
     if score["value"] is None:
         return "-"
-    return f"{score['value']:.2f} ({score['low']:.2f}-{score['high']:.2f})"
+    return f"{format_share(score['value'])} ({format_share(score['low'])}-{format_share(score['high'])})"

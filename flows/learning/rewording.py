@@ -25,6 +25,7 @@ from segwatch.flows.learning.rescan import (
     require_result,
 )
 from segwatch.geo.agreement import compute_agreement
+from segwatch.geo.text.shares import format_share
 from segwatch.geo.types.tracking import ObservationResult
 from segwatch.geo.types.watch import Instruction
 
@@ -148,7 +149,8 @@ def describe_agreement(found: RewordingAgreement | None, watch: str) -> str | No
     if found.agreement >= LOW_AGREEMENT:
         return None
     return (
-        f"over {len(found.wordings)} rewordings the masks of {found.model} agree by {found.agreement:.2f} only (mean "
-        f"IoU, measured on {found.watch}): the words decide as much as the ground; try others, such as "
+        f"over {len(found.wordings)} rewordings the masks of {found.model} agree by "
+        f"{format_share(found.agreement)} only (mean IoU, measured on {found.watch}): the words decide as much as the "
+        "ground; try others, such as "
         f"{found.wordings[0]!r}, and measure again: segwatch model rewordings {watch}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from segwatch.flows.report.formats import format_hectares
 from segwatch.flows.report.html import Rendered
 from segwatch.geo.text.printable import sanitize
+from segwatch.geo.text.shares import format_share_percent
 
 #: Characters of estimates with their intervals, which have no meaning in Markdown outside of links.
 _FIGURES = "(),:;%'\u00a0\u202f–²°"
@@ -23,7 +24,8 @@ def render_markdown(rendered: Rendered, where: str) -> str:
     situation, page = rendered.briefing.situation, rendered.page
     lines = [f"# {_plain(page.title, _FIGURES)}", "", _plain(page.known, _FIGURES), ""]
     lines += [f"**{_plain(page.banner, _FIGURES)}**", ""] if page.banner else []
-    lines += [f"Watch {_plain(situation.watch)}: {situation.observed_share:.0%} of the area observed.", ""]
+    observed = format_share_percent(situation.observed_share)
+    lines += [f"Watch {_plain(situation.watch)}: {observed} of the area observed.", ""]
     lines += [f"{situation.limits}.", ""]
     lines += [
         f"{_plain(one.target)}: {format_hectares(one.before_m2)} ha at first, "

@@ -28,6 +28,7 @@ from segwatch.geo.antimeridian import compute_bounds, crosses_antimeridian, form
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.text.beliefs import describe_belief
 from segwatch.geo.text.opinions import describe_agreement, describe_change_evidence
+from segwatch.geo.text.shares import format_share
 
 _ATOM, _GEORSS = "http://www.w3.org/2005/Atom", "http://www.georss.org/georss"
 _OPENSEARCH = "http://a9.com/-/spec/opensearch/1.1/"
@@ -201,7 +202,8 @@ def _describe(row: dict[str, Any]) -> str:
     because = f"Retracted: {row['retracted_because']}. " if row["retracted_because"] else ""
     return because + (
         f"{describe_belief(row, status='change_status')}; "
-        f"{row['before_m2'] / 1e4:.2f} ha before, {row['after_m2'] / 1e4:.2f} ha after, score {row['score']:.2f}; "
+        f"{row['before_m2'] / 1e4:.2f} ha before, {row['after_m2'] / 1e4:.2f} ha after, "
+        f"score {format_share(row['score'])}; "
         f"{describe_change_evidence(row['evidence'])}; {describe_agreement(row['shadow_share'], row['shadow_iou'])}; "
         f"accuracy: {row['accuracy']}; acquired {_utc(row['valid_at']).isoformat()}; "
         f"rule {row['rule']}; instruction: {row['instruction']}; "

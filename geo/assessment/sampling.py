@@ -13,12 +13,13 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
-from shapely.geometry import Point
+from shapely.geometry import MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import compute_centre
 from segwatch.geo.area import extract_polygons
 from segwatch.geo.assessment.estimators import MIN_LABELS, compute_sample_size
+from segwatch.geo.bounded import operations
 from segwatch.geo.crs import make_local_equal_area, to_crs, to_lonlat
 
 #: Areas are equal everywhere on the ellipsoid, and meridians are straight.
@@ -30,6 +31,9 @@ _COARSER = 2.5
 _MIN_SAMPLES = 2 * MIN_LABELS
 #: Shares of a given number of samples; what empty strata leave goes to the others, what small ones leave to points.
 _PARTS = {"mapped": 0.3, "background": 0.3, "object": 0.2, "change": 0.2}
+
+#: Points drawn in the rectangle of a polygon that has no triangles, at once and before the rest is given up.
+_DRAWS_AT_ONCE, _MAX_DRAWS = 4096, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,25 +157,31 @@ def draw_points(random: np.random.Generator, geometry: BaseGeometry, count: int)
     """Draw points that are uniform on the ground of a polygonal geometry, both in EPSG:4326.
 
     The geometry is cut into triangles in an equal-area projection, so that nothing is drawn in vain however thin or
-    scattered it is.
+    scattered it is. Invalid polygons are repaired first.
 
     Raises
     ------
     ValueError
         The geometry has no area.
+    segwatch.geo.errors.TooComplex
+        It is invalid, and its repair would take too much memory or time.
     """
-    flat = shapely.MultiPolygon(extract_polygons(to_crs(geometry, _EQUAL_AREA)))
-    triangles = shapely.get_parts(shapely.constrained_delaunay_triangles(flat))
-    corners = shapely.get_coordinates(triangles).reshape(-1, 4, 2)[:, :3]
-    sizes = shapely.area(triangles)
-    if not sizes.sum() > 0:
-        raise ValueError("a geometry without area has no points to draw")
-    chosen = corners[random.choice(len(sizes), size=count, p=sizes / sizes.sum())]
+    corners, whole = _cut_into_triangles(_project_parts(geometry, _EQUAL_AREA))
+    sides = corners[:, 1:] - corners[:, :1]
+    triangle_sizes = abs(sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]) / 2
+    sizes = np.concatenate([triangle_sizes, shapely.area(whole)])
+    chosen = random.choice(len(sizes), size=count, p=sizes / sizes.sum())
     u, v = random.random((2, count, 1))
     # the unit square folded to a triangle
     folded = (u + v) > 1
     u, v = np.where(folded, 1 - u, u), np.where(folded, 1 - v, v)
-    places = chosen[:, 0] + u * (chosen[:, 1] - chosen[:, 0]) + v * (chosen[:, 2] - chosen[:, 0])
+    places = np.empty((count, 2))
+    in_triangle = chosen < len(corners)
+    at = chosen[in_triangle]
+    places[in_triangle] = corners[at, 0] + u[in_triangle] * sides[at, 0] + v[in_triangle] * sides[at, 1]
+    for index, part in enumerate(whole, start=len(corners)):
+        here = chosen == index
+        places[here] = _draw_by_rejection(random, part, int(here.sum()))
     moved = to_lonlat(shapely.MultiPoint(places), _EQUAL_AREA)
     return [Point(one) for one in shapely.get_coordinates(moved)]
 
@@ -179,13 +189,79 @@ def draw_points(random: np.random.Generator, geometry: BaseGeometry, count: int)
 def find_core(geometry: BaseGeometry) -> Point:
     """Find the point of a polygonal geometry that is farthest from its border (EPSG:4326).
 
-    There, whether an object or change is real does not depend on where exactly its border runs.
+    There, whether an object or change is real does not depend on where exactly its border runs. Invalid polygons are
+    repaired first.
+
+    Raises
+    ------
+    ValueError
+        The geometry has no area.
+    segwatch.geo.errors.TooComplex
+        It is invalid, and its repair would take too much memory or time.
     """
     crs = make_local_equal_area(compute_centre(geometry))
-    largest = max(extract_polygons(to_crs(geometry, crs)), key=lambda one: one.area)
+    largest = max(_project_parts(geometry, crs), key=lambda one: one.area)
     west, south, east, north = largest.bounds
     circle = shapely.maximum_inscribed_circle(largest, tolerance=max(east - west, north - south) / 1000)
     return Point(shapely.get_coordinates(to_lonlat(Point(circle.coords[0]), crs))[0])
+
+
+def _project_parts(geometry: BaseGeometry, crs: CRS) -> list[Polygon]:
+    """Project a geometry and return its polygons, valid, with area and without overlap.
+
+    Raises
+    ------
+    ValueError
+        There are none.
+    segwatch.geo.errors.TooComplex
+        The repair would take too much memory or time.
+    """
+    # mended before projection, so that the ground is what the outline says, and after it, because projection alone can
+    # make edges cross that nearly touch
+    flat = _mend(to_crs(_mend(geometry), crs))
+    parts = [one for one in extract_polygons(flat) if one.area > 0]
+    if not parts:
+        raise ValueError("a geometry without area has no points to draw")
+    return parts
+
+
+def _mend(geometry: BaseGeometry) -> BaseGeometry:
+    """Repair the polygons of a geometry one by one: ground that two of them share is no hole."""
+    whole = MultiPolygon(extract_polygons(geometry))
+    if whole.is_valid:
+        return whole
+    return operations.union_all([operations.make_valid(one) for one in whole.geoms])
+
+
+def _cut_into_triangles(parts: Sequence[Polygon]) -> tuple[NDArray[np.float64], list[Polygon]]:
+    """Cut valid polygons into (N, 3, 2) corners of triangles; those that cannot be cut are returned whole.
+
+    GEOS finds no triangles in some valid polygons whose edges all but touch.
+    """
+    try:
+        cut = shapely.constrained_delaunay_triangles(MultiPolygon(parts))
+    except shapely.GEOSException:
+        if len(parts) == 1:
+            return np.empty((0, 3, 2)), list(parts)
+        each = [_cut_into_triangles([one]) for one in parts]
+        return np.concatenate([corners for corners, _ in each]), [one for _, whole in each for one in whole]
+    corners: NDArray[np.float64] = shapely.get_coordinates(cut).reshape(-1, 4, 2)[:, :3]
+    return corners, []
+
+
+def _draw_by_rejection(random: np.random.Generator, part: Polygon, count: int) -> NDArray[np.float64]:
+    """Draw (count, 2) points that are uniform in a valid polygon: of its smallest rectangle, those that it contains."""
+    frame = shapely.get_coordinates(shapely.minimum_rotated_rectangle(part))
+    found = np.empty((0, 2))
+    for _ in range(_MAX_DRAWS // _DRAWS_AT_ONCE):
+        if len(found) >= count:
+            break
+        u, v = random.random((2, _DRAWS_AT_ONCE, 1))
+        drawn = frame[0] + u * (frame[1] - frame[0]) + v * (frame[3] - frame[0])
+        found = np.concatenate([found, drawn[shapely.contains_xy(part, drawn)]])
+    # what fills less than a millionth of its rectangle is a hairline: one place stands for it
+    rest = np.tile(shapely.get_coordinates(part.representative_point()), (max(0, count - len(found)), 1))
+    return np.concatenate([found[:count], rest])
 
 
 def shuffle(random: np.random.Generator, count: int) -> Sequence[int]:

@@ -20,6 +20,7 @@ from segwatch.model.errors import CheckpointError, InputError, TokenizerError
 from segwatch.model.pretrained import resolve_device
 from segwatch.model.sam3.box_encoder import Sam3
 from segwatch.model.sam3.concepts import Concept, ConceptBox, ConceptPrediction
+from segwatch.model.sam3.folder_check import check_folder
 from segwatch.model.sam3.fusion import fuse_heads
 from segwatch.model.sam3.memory import estimate_sizes
 
@@ -74,13 +75,14 @@ class Sam3Predictor:
         Raises
         ------
         CheckpointError
-            The folder has no weights of SAM 3, or not all of them.
+            The folder has no weights of SAM 3, or not all of them, or they are cut or beyond all bounds.
         InputError
             The weights do not fit into ``memory_gib``.
         TokenizerError
             There is no usable tokenizer.
         """
         version = model_version.compute_version(folder, default_name=NAME)
+        check_folder(folder)
         place = resolve_device(device)
         if dtype is None:
             dtype = torch.bfloat16 if place.type == "cuda" else torch.float32

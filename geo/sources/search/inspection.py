@@ -23,6 +23,7 @@ from segwatch.geo.sources.search.completeness import Completeness, judge_complet
 from segwatch.geo.sources.search.item_search import SAMPLE_PAGE_ITEMS, sample
 from segwatch.geo.sources.search.paging import PagingResult, get_property
 from segwatch.geo.sources.search.profile_check import SourceFinding, compare
+from segwatch.geo.text.shares import format_share_percent
 from segwatch.geo.types.scene import Scene
 from segwatch.geo.types.source import Profile
 
@@ -164,7 +165,7 @@ def _check_sample(
         yield SourceFinding("sample read", False, str(error))
         return
     valid, clear = window.valid.values, window.clear.values
-    shares = f"{valid.mean():.0%} valid, {clear.mean():.0%} clear"
+    shares = f"{format_share_percent(float(valid.mean()))} valid, {format_share_percent(float(clear.mean()))} clear"
     size = f"{grid.width} x {grid.height} px of {scene.items[0].id}, {window.bytes_read / 1e6:.2f} MB read"
     yield SourceFinding("sample read", bool(valid.any()), f"{size}, {shares}")
     yield from compare(headers, mask_values, profile)

@@ -46,12 +46,14 @@ class Sceptic:
     def segment(self, tiles: Tiles, requests: Sequence[SegmentationRequest]) -> list[list[TilePrediction]]:
         self.asked.update(requests)
         return [
-            [self._predict((45 - tile[..., 0].astype(np.float32)) / 4) for _ in requests] for tile in tiles
+            [self._predict((45 - tile[..., 0].astype(np.float32)) / 4, len(one.targets)) for one in requests]
+            for tile in tiles
         ]
 
-    def _predict(self, dark: Any) -> TilePrediction:
-        logits = np.stack([dark, np.full_like(dark, 8.0)]).astype(np.float32)
-        return TilePrediction(logits, "dark", presence=(0.9 if (dark > 0).any() else 0.3, 0.2))
+    def _predict(self, dark: Any, targets: int) -> TilePrediction:
+        logits = np.stack([dark, np.full_like(dark, 8.0)]).astype(np.float32)[:targets]
+        presence = (0.9 if (dark > 0).any() else 0.3, 0.2)[:targets]
+        return TilePrediction(logits, "dark", presence=presence)
 
 
 def _rows(engine: Engine, query: str) -> list[dict[str, Any]]:

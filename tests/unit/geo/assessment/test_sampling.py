@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
-from shapely.geometry import MultiPolygon, Point, box
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from shapely import affinity
+from shapely.geometry import MultiPoint, MultiPolygon, Point, Polygon, box
+from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.area import compute_area_m2
 from segwatch.geo.assessment.sampling import (
@@ -42,6 +47,87 @@ def test_points_are_drawn_on_both_sides_of_180_degrees() -> None:
 def test_a_geometry_without_area_is_refused() -> None:
     with pytest.raises(ValueError, match="without area"):
         draw_points(np.random.default_rng(1), Point(1, 2), 1)
+
+
+#: Outlines that repair or projection must mend, some two units wide.
+_ODD_SHAPES = {
+    "bow tie": Polygon([(0, 0), (1, 1), (1, 0), (0, 1)]),
+    "spike": Polygon([(0, 0), (1, 0), (1, 1), (0.5, 1), (0.5, 2), (0.5, 1), (0, 1)]),
+    "hole that touches the shell": Polygon(
+        [(0, 0), (1, 0), (1, 1), (0, 1)], [[(0, 0.5), (0.5, 0.2), (0.5, 0.8)]]
+    ),
+    "hole that cuts the shell in two": Polygon(
+        [(0, 0), (1, 0), (1, 1), (0, 1)], [[(0, 0.5), (0.5, 0.2), (1, 0.5), (0.5, 0.8)]]
+    ),
+    "hole outside": Polygon([(0, 0), (1, 0), (1, 1), (0, 1)], [[(1.2, 1), (1.4, 1), (1.3, 1.5)]]),
+    "sliver": Polygon([(0, 0), (1, 1), (1 + 1e-6, 1)]),
+    "parts that overlap": MultiPolygon([box(0, 0, 1, 1), box(0.5, 0.5, 1.5, 1.5)]),
+    "a line beside it": shapely.from_wkt(
+        "GEOMETRYCOLLECTION(POLYGON((0 0, 1 0, 1 1, 0 0)), LINESTRING(0 0, 2 2))"
+    ),
+}
+
+
+@given(
+    shape=st.sampled_from(sorted(_ODD_SHAPES)),
+    size=st.sampled_from([1e-4, 1e-2]),
+    angle=st.floats(0, 360),
+    west=st.floats(-179, 177),
+    south=st.floats(-80, 78),
+)
+def test_odd_outlines_are_sampled(shape: str, size: float, angle: float, west: float, south: float) -> None:
+    """Whatever is wrong with an outline, its points and its core lie on its ground."""
+    middle = affinity.scale(_ODD_SHAPES[shape], size, size, origin=(0, 0))
+    odd = affinity.translate(affinity.rotate(middle, angle, origin="center"), west, south)
+    _check_on_ground(odd, size)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=4, max_size=12, unique=True).filter(
+        lambda ring: shapely.make_valid(Polygon(ring)).area > 0
+    )
+)
+def test_knots_are_sampled(ring: list[tuple[int, int]]) -> None:
+    _check_on_ground(
+        affinity.translate(affinity.scale(Polygon(ring), 1e-3, 1e-3, origin=(0, 0)), 15, 46), 1e-2
+    )
+
+
+def _check_on_ground(shape: BaseGeometry, size: float) -> None:
+    ground = shapely.union_all(
+        [shapely.make_valid(one) for one in shapely.get_parts(shape) if isinstance(one, Polygon)]
+    )
+    points = draw_points(np.random.default_rng(1), shape, 20)
+    assert len(points) == 20
+    for one in (*points, find_core(shape)):
+        assert shapely.distance(ground, one) < 1e-4 * size
+
+
+def test_a_valid_outline_without_triangles_is_sampled_uniformly() -> None:
+    """GEOS cuts nothing from these pixels, which touch at corners: all of them, turned by 45 degrees, get points."""
+    rows = ("#######", "#.#...#", "##.##.#", ".##.##.", ".#..##.", "#######", "###.###")
+    pixels = [
+        box(x, y, x + 1, y + 1) for y, row in enumerate(rows) for x, mark in enumerate(row) if mark == "#"
+    ]
+    side = 10.0**-5
+    placed = affinity.scale(shapely.union_all(pixels), side, side, origin=(0, 0))
+    noisy = affinity.translate(affinity.rotate(placed, 45, origin=(0, 0)), 15, 0.1)
+    assert noisy.is_valid
+    points = affinity.translate(MultiPoint(draw_points(np.random.default_rng(1), noisy, 3500)), -15, -0.1)
+    back = affinity.scale(affinity.rotate(points, -45, origin=(0, 0)), 1 / side, 1 / side, origin=(0, 0))
+    counts = [shapely.covers(one, shapely.get_parts(back)).sum() for one in pixels]
+    assert sum(counts) > 3490, "but for those on edges"
+    assert chisquare(counts).pvalue > 0.001
+
+
+def test_odd_outlines_are_sampled_uniformly() -> None:
+    """The lobes of an uneven bow tie get points by their areas, one to nine, and shared ground counts once."""
+    tie = Polygon([(0, 0), (4, 3), (4, 0), (0, 1)])
+    narrow = np.mean([one.x < 1 for one in draw_points(np.random.default_rng(1), tie, 4000)])
+    assert narrow == pytest.approx(0.1, abs=0.02)
+    both = MultiPolygon([box(0, 0, 2, 1), box(1, 0, 3, 1)])
+    shared = np.mean([1 < one.x < 2 for one in draw_points(np.random.default_rng(1), both, 4000)])
+    assert shared == pytest.approx(1 / 3, abs=0.03)
 
 
 def test_the_core_is_far_from_the_border() -> None:
