@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-NAMES = ("model", "tracking", "imagery", "alerts", "export", "sql", "web")
+NAMES = ("model", "tracking", "imagery", "alerts", "export", "sql", "web", "pipeline")
 
 
 def main(arguments: list[str] | None = None) -> None:
