@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-NAMES = ("model", "tracking", "imagery", "alerts", "export", "sql", "web", "pipeline")
+NAMES = ("model", "tracking", "imagery", "alerts", "export", "sql", "web", "pipeline", "simulation")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -38,9 +38,9 @@ def run(*, quick: bool, device: str) -> dict[str, float | int]:
     scenes = _QUICK if quick else _FULL
     with run_services(device) as (stack, engine, settings):
         segmenters.load_segmenter(settings)
-        _add_items(stack, 0, _WARM)
+        add_items(stack, 0, _WARM)
         run_in_process(engine, settings, "bench")
-        _add_items(stack, _WARM, _WARM + scenes)
+        add_items(stack, _WARM, _WARM + scenes)
         begun = time.perf_counter()
         with sampling_stages() as took:
             run_in_process(engine, settings, "bench")
@@ -81,7 +81,7 @@ def run(*, quick: bool, device: str) -> dict[str, float | int]:
     return figures
 
 
-def _add_items(stack: Stack, first: int, stop: int) -> None:
+def add_items(stack: Stack, first: int, stop: int) -> None:
     """Put the items of some scenes into the catalog."""
     with PgstacDB(dsn=stack.cluster.info().superuser_url("stac")) as database:
         items = [make_item(stack, number) for number in range(first, stop)]
