@@ -6,7 +6,7 @@
 #   make fmt          format the code
 #   make stop         stop what the demo started; its data stays
 #   make clean        stop it and delete its data, after listing what goes
-#   make bench-NAME   run one benchmark: model, tracking, imagery, alerts, export, sql or web
+#   make bench-NAME   run one benchmark: model, tracking, imagery, alerts, export, sql, web, pipeline or simulation
 #   make train        train the default model (hours); make train-tiny: the small model that ships with the product
 #   make page         build the map from flows/web/page into flows/web/static (needs Node 20 and npm)
 #   make setup        only install what the others need

@@ -60,7 +60,7 @@ def run(*, quick: bool, device: str) -> dict[str, float | int]:
     scenes = 6 if quick else 50
     # hide the log lines about scenes without a change
     logging.getLogger("segwatch").setLevel(logging.ERROR)
-    with _services(device) as (stack, engine, settings):
+    with run_services(device) as (stack, engine, settings):
         took, without = _watch_scenes(stack, engine, settings, scenes)
     totals = [sum(one.values()) for one in took]
     table = Table("stage", "median", "95 %", title=f"item to webhook, {len(took)} scenes")
@@ -89,7 +89,7 @@ def _watch_scenes(
         # the first scene is the baseline, the second warms caches
         for number in range(2 * wanted + 2):
             before = len(httpx.get(received).json())
-            loader.load_items(iter([_item(stack, number)]), Methods.upsert)
+            loader.load_items(iter([make_item(stack, number)]), Methods.upsert)
             marks = [time.perf_counter()]
             discover_watch(engine, "bench", model_version=segmenter.version)
             marks.append(time.perf_counter())
@@ -120,7 +120,8 @@ def _explain(engine: Engine) -> None:
 
 
 @contextmanager
-def _services(device: str) -> Iterator[tuple[Stack, Engine, FlowSettings]]:
+def run_services(device: str) -> Iterator[tuple[Stack, Engine, FlowSettings]]:
+    """Run PostGIS, a STAC API, a server of imagery and a webhook receiver, with the watch ``bench`` and no item."""
     home = Path(tempfile.mkdtemp(prefix="segwatch-bench-", dir="/tmp"))
     home.chmod(0o755)
     stack = Stack(home, say=lambda _: None)
@@ -151,14 +152,14 @@ def _services(device: str) -> Iterator[tuple[Stack, Engine, FlowSettings]]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _compute_extent() -> Any:
+def compute_extent() -> Any:
     """Return the extent of the images in EPSG:4326."""
     crs = choose_utm(box(15.0, 46.0, 15.1, 46.1))
     return to_lonlat(box(_WEST, _SOUTH, _WEST + _SIDE * _GSD_M, _SOUTH + _SIDE * _GSD_M), crs)
 
 
 def _watch(stack: Stack) -> Watch:
-    west, south, east, north = _compute_extent().bounds
+    west, south, east, north = compute_extent().bounds
     inset = 0.002
     red, green, blue = (BandRef("visual", band) for band in (1, 2, 3))
     profile = Profile(
@@ -197,16 +198,17 @@ def _picture(radius: int) -> NDArray[np.uint8]:
 def _write_collection(folder: Path) -> None:
     document = {
         "type": "Collection", "stac_version": "1.0.0", "id": _COLLECTION, "description": "A lake", "license": "CC0-1.0",
-        "links": [], "extent": {"spatial": {"bbox": [list(_compute_extent().bounds)]},
+        "links": [], "extent": {"spatial": {"bbox": [list(compute_extent().bounds)]},
                                 "temporal": {"interval": [[_BEGAN.isoformat(), None]]}},
     }  # fmt: skip
     (folder / _COLLECTION).mkdir(parents=True)
     (folder / _COLLECTION / "collection.json").write_text(json.dumps(document))
 
 
-def _item(stack: Stack, number: int) -> dict[str, Any]:
+def make_item(stack: Stack, number: int) -> dict[str, Any]:
+    """Make the STAC item of a scene; even numbers show a small lake, odd ones a large one."""
     at = (_BEGAN + timedelta(days=number)).isoformat().replace("+00:00", "Z")
-    ground = _compute_extent()
+    ground = compute_extent()
     return {
         "type": "Feature", "stac_version": "1.0.0", "stac_extensions": [], "id": f"bench-{number:03d}",
         "collection": _COLLECTION, "geometry": mapping(ground), "bbox": list(ground.bounds), "links": [],

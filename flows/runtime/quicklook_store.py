@@ -53,14 +53,16 @@ def _share(root: Path, file: Path) -> None:
             path.chmod(0o660 if path == file else stat.S_IMODE(mode))
 
 
-def read_file(settings: QuicklookSettings, path: str) -> bytes | None:
-    """Read a file below ``SEGWATCH_EVIDENCE``; None when it is missing."""
+def read_file(settings: QuicklookSettings, path: str, *, expected: bool = True) -> bytes | None:
+    """Read a file below ``SEGWATCH_EVIDENCE``; None when it is missing, with a warning if it was ``expected``."""
     if not has_storage(settings):
         return None
     try:
         files, root = fsspec.url_to_fs(find_storage(settings))
         content: bytes = files.cat_file(f"{root}/{path}")
     except Exception as error:  # as in put
+        if not expected and isinstance(error, FileNotFoundError):
+            return None
         _log.warning("%s could not be read: %s", path, describe_error(error))
         return None
     return content
@@ -79,6 +81,18 @@ def delete_file(settings: QuicklookSettings, path: str) -> bool:
         _log.warning("%s could not be deleted: %s", path, describe_error(error))
         return False
     return True
+
+
+def find_file(settings: QuicklookSettings, path: str) -> str | None:
+    """Return the address of a file below ``SEGWATCH_EVIDENCE``; None where it is missing or cannot be looked for."""
+    if not has_storage(settings):
+        return None
+    try:
+        files, root = fsspec.url_to_fs(find_storage(settings))
+        return str(files.unstrip_protocol(f"{root}/{path}")) if files.exists(f"{root}/{path}") else None
+    except Exception as error:  # as in put
+        _log.warning("%s could not be looked for: %s", path, describe_error(error))
+        return None
 
 
 def find_storage(settings: QuicklookSettings) -> str | None:

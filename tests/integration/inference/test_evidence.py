@@ -143,6 +143,31 @@ def test_a_place_that_is_named_has_pictures_and_report(
 
 
 @pytest.mark.usefixtures("url")
+def test_a_briefing_that_says_the_same_keeps_its_version(
+    engine: Engine, database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = given(database, evidence=str(tmp_path))
+    answered(engine, settings)
+    folder = tmp_path / "lakes"
+    costly = [folder / f"briefing.{form}" for form in ("html", "pdf", "png")]
+    with caplog.at_level(logging.WARNING):
+        _, where = publish(engine, settings, "lakes")
+        written = [file.stat().st_mtime_ns for file in costly]
+        assert publish(engine, settings, "lakes")[1] == where
+    assert "could not be read" not in caplog.text
+    assert [file.stat().st_mtime_ns for file in costly] == written
+
+    costly[0].unlink()
+    publish(engine, settings, "lakes")
+    assert costly[0].exists(), "a page that somebody removed comes back"
+
+    written = [file.stat().st_mtime_ns for file in costly]
+    publish(engine, given(database, evidence=str(tmp_path), report_contact="duty officer"), "lakes")
+    assert all(file.stat().st_mtime_ns > before for file, before in zip(costly, written, strict=True))
+    assert "duty officer" in costly[0].read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("url")
 def test_pictures_that_cannot_be_read_cost_neither_the_page_nor_the_paper(
     engine: Engine, database: Database, tmp_path: Path
 ) -> None:
