@@ -7,7 +7,18 @@ import importlib
 import json
 import sys
 
-NAMES = ("model", "tracking", "imagery", "alerts", "export", "sql", "web", "migrate", "pipeline", "simulation")
+NAMES = (
+    "model",
+    "tracking",
+    "imagery",
+    "alerts",
+    "export",
+    "sql",
+    "web",
+    "migrate",
+    "pipeline",
+    "simulation",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
