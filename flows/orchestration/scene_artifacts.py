@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -68,7 +68,8 @@ class SceneArtifacts:
         if scene is not None:
             words += f", the last one {scene}; {left} observation(s) open"
         if self._progress is None:
-            self._progress = create_progress_artifact(done, key=self._key("progress"), description=words)
+            made = create_progress_artifact(done, key=self._key("progress"), description=words)
+            self._progress = cast(UUID, made)  # outside of an event loop it is no coroutine
         else:
             update_progress_artifact(self._progress, done, description=words)
 

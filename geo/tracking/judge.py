@@ -211,15 +211,15 @@ class Judge:
         for position, (change, judgement) in enumerate(new):
             if _only_undoes(change, judgement, refuted):
                 new[position] = change, self._refute(judgement)
-        places = {id(one): position for position, (one, _) in enumerate(again)}
+        places = {id(one): place for place, (one, _) in enumerate(again)}
         for one in every:
-            position = places.get(id(one))
-            judgement = one.judgement if position is None else again[position][1]
+            place = places.get(id(one))
+            judgement = one.judgement if place is None else again[place][1]
             if _only_undoes(one.change, judgement, refuted):
-                if position is None:
+                if place is None:
                     again.append((one, self._refute(judgement)))
                 else:
-                    again[position] = one, self._refute(judgement)
+                    again[place] = one, self._refute(judgement)
 
     # ---- new changes
 
