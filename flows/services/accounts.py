@@ -104,24 +104,31 @@ def find_obstacle(
         Further files and folders that the service must read, and folders that it must write to.
     """
     needed = [f"r{path}" for path in reads] + [f"w{path}" for path in (account.folder, *writes)]
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _PROBE, *needed],
-            env={**environment, **account.environment()},
-            cwd="/",
-            user=account.uid,
-            group=account.gid,
-            extra_groups=list(account.groups),
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
-    if done.returncode == 0:
-        return None
-    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    # Python itself keeps the service, and may be out of reach where the virtual environment, a copy, is not
+    for command in ([find_base_python(), "-I", "-S", "-c", ""], [sys.executable, "-P", "-c", _PROBE, *needed]):
+        try:
+            done = subprocess.run(
+                command,
+                env={**environment, **account.environment()},
+                cwd="/",
+                user=account.uid,
+                group=account.gid,
+                extra_groups=list(account.groups),
+                capture_output=True,
+                text=True,
+                timeout=_PROBE_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            return str(error)
+        if done.returncode != 0:
+            return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    return None
+
+
+def find_base_python() -> str:
+    """Find Python itself, outside of a virtual environment, whose folders an account may be unable to enter."""
+    return str(getattr(sys, "_base_executable", sys.executable))
 
 
 def list_barring_folders(home: Path) -> list[Path]:
@@ -134,6 +141,7 @@ def list_barring_folders(home: Path) -> list[Path]:
     paths = sysconfig.get_paths()
     needed = [
         Path(sys.executable),
+        Path(find_base_python()),
         Path(paths["stdlib"]),
         Path(paths["purelib"]),
         home.absolute() / "accounts",

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from urllib.parse import urlsplit
 from segwatch.db.embedded import ports
 from segwatch.flows.errors import PortLost, ServiceError
 from segwatch.flows.services import keeper
-from segwatch.flows.services.accounts import ServiceAccount
+from segwatch.flows.services.accounts import ServiceAccount, find_base_python
 from segwatch.flows.services.processes import is_listening, read_start_ticks, stop_group
 
 #: Messages of services whose port is in use.
@@ -166,9 +165,8 @@ class Supervisor:
         with self._log(name) as log, self._open_report(name) as report, program.open("rb") as code:
             self._log_starts[name] = log.tell()
             # background jobs of a shell ignore SIGINT, with which Prefect's CLI stops its child processes
-            # the account may be unable to enter the folders of this file and of the virtual environment
-            python = getattr(sys, "_base_executable", sys.executable)
-            keep = [python, "-I", "-S", "-", str(report.fileno())]
+            # the account may be unable to enter the folder of the keeper's file, which it reads from here
+            keep = [find_base_python(), "-I", "-S", "-", str(report.fileno())]
             process = subprocess.Popen(
                 ["env", "--default-signal=INT", *keep, *argv],
                 pass_fds=(report.fileno(),),

@@ -65,7 +65,7 @@ def put_on_the_shared(server: Server, **schedules: tuple[str, bool]) -> None:
 
 def test_what_is_to_be_sent_does_not_wait_for_an_operator(server: Server) -> None:
     on = {name for name, active in server.shipped.items() if active == [True]}
-    assert on == {"track", "deliver"}
+    assert on == {"track", "deliver", "prune"}
 
 
 def test_deploying_again_keeps_what_an_operator_set(server: Server) -> None:

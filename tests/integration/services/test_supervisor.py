@@ -215,8 +215,9 @@ def test_an_account_that_cannot_run_segwatch_is_told_why() -> None:
         shutil.rmtree(home)
 
 
-def test_the_folder_that_bars_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also the folder of a link on the way to the interpreter, as where Python is root's own."""
+@pytest.mark.parametrize("interpreter", ["executable", "_base_executable"])
+def test_the_folder_that_bars_is_named(monkeypatch: pytest.MonkeyPatch, interpreter: str) -> None:
+    """Also the folder of a link on the way to Python, as where Python is root's own and the environment a copy of it."""
     top = Path(tempfile.mkdtemp(prefix="segwatch-accounts-", dir="/tmp"))
     try:
         top.chmod(0o755)
@@ -226,7 +227,7 @@ def test_the_folder_that_bars_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         (top / "private" / "python").symlink_to(sys.executable)
         (top / "bin" / "python").symlink_to("../private/python")
         before = accounts.list_barring_folders(top / "home")
-        monkeypatch.setattr(sys, "executable", str(top / "bin" / "python"))
+        monkeypatch.setattr(sys, interpreter, str(top / "bin" / "python"))
         assert [one for one in accounts.list_barring_folders(top / "home") if one not in before] == [
             top / "private"
         ]
