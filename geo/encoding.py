@@ -1,4 +1,4 @@
-"""Encode pictures as PNG and JPEG, in memory."""
+"""Encode pictures as PNG and JPEG, in memory; Pillow is imported when the first one is encoded."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 
 def encode_png(picture: NDArray[np.uint8]) -> bytes:
     """Encode a picture (h, w, 3 or 4), RGB or RGBA, as PNG."""
+    from PIL import Image
+
     into = io.BytesIO()
     Image.fromarray(picture).save(into, "PNG")
     return into.getvalue()
@@ -18,6 +19,8 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
 
 def encode_jpeg(picture: NDArray[np.uint8], *, quality: int, comment: str = "") -> bytes:
     """Encode an RGB picture (h, w, 3) as JPEG of a quality from 1 to 95, with a comment in its header."""
+    from PIL import Image
+
     into = io.BytesIO()
     Image.fromarray(picture).save(into, "JPEG", quality=quality, comment=comment.encode())
     return into.getvalue()

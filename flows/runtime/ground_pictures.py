@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from PIL import Image
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
@@ -44,6 +43,8 @@ def encode(picture: GroundPicture) -> bytes:
 
 def decode(jpeg: bytes) -> GroundPicture | None:
     """Decode what :func:`encode` wrote; None if it is no such picture."""
+    from PIL import Image
+
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as picture:
             if picture.mode != "RGB" or max(picture.size) > _MAX_SIDE_PX:
