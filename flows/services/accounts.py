@@ -105,7 +105,10 @@ def find_obstacle(
     """
     needed = [f"r{path}" for path in reads] + [f"w{path}" for path in (account.folder, *writes)]
     # Python itself keeps the service, and may be out of reach where the virtual environment, a copy, is not
-    for command in ([find_base_python(), "-I", "-S", "-c", ""], [sys.executable, "-P", "-c", _PROBE, *needed]):
+    for command in (
+        [find_base_python(), "-I", "-S", "-c", ""],
+        [sys.executable, "-P", "-c", _PROBE, *needed],
+    ):
         try:
             done = subprocess.run(
                 command,
