@@ -11,6 +11,7 @@ from uuid import UUID
 
 import httpx
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -88,6 +89,8 @@ class SceneArtifacts:
         return sum(row["pending"] + row["leased"] for row in rows if self._watch in {None, row["watch"]})
 
     def _try(self, send: Callable[[], None]) -> None:
+        if FlowRunContext.get() is None:  # a flow that is called as a function has no page in Prefect
+            return
         try:
             send()
         except (httpx.HTTPError, PrefectException, DBAPIError, OSError) as error:

@@ -228,7 +228,8 @@ class Judge:
         scene_id, at = self.transition.step.scene_id, self.transition.acquired_at
         if evidence is None:
             start = self.past[-1].acquired_at if self.past else at
-            belief = Belief(0.0, observations_for=int(self.shown.is_registered))
+            shows = change.kind in EXISTENCE or self.shown.is_registered
+            belief = Belief(0.0, observations_for=int(shows))
             return Judgement(scene_id, change.track_id, change.kind, belief, min(start, change.valid_at), at)
         evidence = self._add_older(change, self.holds.find(change, evidence), views)
         judgement = self._judge(change, scene_id, evidence, views)

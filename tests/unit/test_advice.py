@@ -31,6 +31,7 @@ ALLOWED = {
     ("README.md", "removes the"): "the same",
     ("deployments/with_progress.sh", "rm -f"): "the script removes its own temporary log",
     ("deployments/check_page.sh", "rm -rf"): "the script removes its own temporary folder",
+    ("docs/how-to/backup.md", "deletes its"): "says what Prefect's server does by itself, and when",
     (
         "docs/how-to/install.md",
         "deletes it",

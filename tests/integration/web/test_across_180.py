@@ -75,8 +75,10 @@ def test_messages_and_texts_name_the_place(island: Ledger) -> None:
 
 
 def test_a_digest_has_the_narrowest_box(island: Ledger) -> None:
+    # of what one scene alone shows nobody is told that it is gone
+    look(island, 2, LAKE, POND)
     island.rule(digest=Digest())
-    look(island, 2)
+    look(island, 3)
     with island.engine.begin() as conn:
         conn.execute(text("UPDATE segwatch.delivery SET digest_at = now() WHERE digest_at IS NOT NULL"))
         assert digests.write_due(conn)

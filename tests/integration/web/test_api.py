@@ -331,7 +331,7 @@ def test_a_token_may_do_what_its_scopes_say(client: TestClient, told: Ledger) ->
         )
     assert statuses == {
         "read": [4, 4, 2], "acknowledge": [2, 4, 2], "review": [2, 2, 2], "events": [4, 4, 4], "announce": [4, 4, 4],
-        "operate": [4, 4, 2],
+        "operate": [4, 4, 2], "metrics": [4, 4, 4],
     }  # fmt: skip
 
 

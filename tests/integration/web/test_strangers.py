@@ -281,6 +281,9 @@ def test_views_and_functions_hold_nothing_that_a_session_may_not_see(
         "object_observations": f"SELECT CAST(r AS text) FROM watch.object_observations('{track}') r",
         "object_lineage": f"SELECT CAST(r AS text) FROM watch.object_lineage('{track}') r",
         "operations": "SELECT CAST(r AS text) FROM watch.operations() r",
+        "metrics": "SELECT CAST(r AS text) FROM watch.metrics() r",
+        "usage": "SELECT CAST(r AS text) FROM watch.usage() r",
+        "alert_ages": "SELECT CAST(r AS text) FROM watch.alert_ages() r",
         # what it says depends on an id that nobody can guess
         "access_token": "SELECT CAST(r AS text) FROM watch.access_token('x') r",
     }

@@ -108,6 +108,7 @@ ALLOWED = {
     "db/analyst/changes.py:<module>": "a point on the surface lies on one of the parts",
     "db/assessments.py:<module>": "points",
     "geo/assessment/sampling.py:find_core": "projected, in metres",
+    "geo/assessment/sampling.py:_draw_by_rejection": "projected, in metres",
 }  # fmt: skip
 
 
