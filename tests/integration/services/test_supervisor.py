@@ -217,7 +217,7 @@ def test_an_account_that_cannot_run_segwatch_is_told_why() -> None:
 
 @pytest.mark.parametrize("interpreter", ["executable", "_base_executable"])
 def test_the_folder_that_bars_is_named(monkeypatch: pytest.MonkeyPatch, interpreter: str) -> None:
-    """Also the folder of a link on the way to Python, as where Python is root's own and the environment a copy of it."""
+    """Also the folder of a link on the way to Python, as where Python is root's own and the environment a copy."""
     top = Path(tempfile.mkdtemp(prefix="segwatch-accounts-", dir="/tmp"))
     try:
         top.chmod(0o755)
