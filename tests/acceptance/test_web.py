@@ -171,7 +171,7 @@ def test_no_serious_finding_of_accessibility(mapped: str, look: str) -> None:
             box = page.locator("aside").bounding_box()
             assert box is not None
             assert box["height"] > 300, "the sheet opens with the choice"
-        for tab in ("Object", "Alerts", "Watch", "Tools"):
+        for tab in ("Object", "Alerts", "Watch", "New", "Tools"):
             show(page, tab)
             found = page.evaluate("axe.run().then(found => found.violations)")
             assert [
