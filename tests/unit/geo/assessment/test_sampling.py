@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 from shapely import affinity
@@ -75,6 +75,7 @@ _ODD_SHAPES = {
     west=st.floats(-179, 177),
     south=st.floats(-80, 78),
 )
+@example(shape="sliver", size=1e-4, angle=0.0, west=0.0, south=20.0)
 def test_odd_outlines_are_sampled(shape: str, size: float, angle: float, west: float, south: float) -> None:
     """Whatever is wrong with an outline, its points and its core lie on its ground."""
     middle = affinity.scale(_ODD_SHAPES[shape], size, size, origin=(0, 0))
@@ -100,7 +101,8 @@ def _check_on_ground(shape: BaseGeometry, size: float) -> None:
     points = draw_points(np.random.default_rng(1), shape, 20)
     assert len(points) == 20
     for one in (*points, find_core(shape)):
-        assert shapely.distance(ground, one) < 1e-4 * size
+        # a centimetre is allowed: projecting there and back moves points of a hairline off it by a millimetre
+        assert shapely.distance(ground, one) < max(1e-4 * size, 1e-7)
 
 
 def test_a_valid_outline_without_triangles_is_sampled_uniformly() -> None:
