@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from segwatch.flows.errors import ConfigError
 
 FAILED, STUCK, SILENT = "segwatch: failed runs", "segwatch: stuck runs", "segwatch: silent schedules"
-_FLOWS = ["observe", "segment", "discover", "track", "deliver", "respond", "poll-feeds"]
+_FLOWS = ["observe", "segment", "discover", "track", "deliver", "respond", "poll-feeds", "trial", "prune"]
 #: A drain of years of scenes takes hours; a lost run is found much sooner, by its heartbeat.
 _STUCK_AFTER = timedelta(hours=12)
 #: The flow track is scheduled every five minutes.
