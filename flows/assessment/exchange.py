@@ -169,17 +169,24 @@ def import_labels(engine: Engine, watch: str, file: Path, labeller: str) -> Impo
     Raises
     ------
     LabelRefused
-        The file cannot be read, is of another assessment, or holds an invalid label or a moved point.
+        The file cannot be read, is of another assessment, or holds an invalid label, a moved point, or two labels of one
+        sample.
     """
     given = _read_labels(file)
-    labels = []
+    labels: dict[UUID, Label] = {}
     with engine.begin() as conn:
         samples = {row["sample_id"]: row for row in _load_samples(conn, watch)}
         for sample_id, label, lon, lat in given:
-            _check(samples.get(sample_id), sample_id, label, (lon, lat), file)
-            if label is not None:
-                labels.append((UUID(sample_id), Label(label)))
-        made = assessments.add_labels(conn, labels, labeller)
+            row = _find_sample(samples, sample_id, file)
+            _check(row, label, (lon, lat), file)
+            if label is None:
+                continue
+            known = labels.setdefault(UUID(sample_id), Label(label))
+            if known != label:
+                raise LabelRefused(
+                    f"{file}: sample {row['ordinal']} stands there with two labels, {known} and {label}; leave one"
+                )
+        made = assessments.add_labels(conn, list(labels.items()), labeller)
     added = sum(one.created for one in made)
     return Imported(added, len(made) - added, len(samples) - len(made))
 
@@ -200,20 +207,25 @@ def _read_labels(file: Path) -> list[tuple[str, str | None, float, float]]:
 
 
 def _to_rows(table: gpd.GeoDataFrame) -> Iterator[tuple[str, str | None, float, float]]:
+    import pandas as pd
+
     for sample_id, label, place in zip(table["sample_id"], table["label"], table.geometry, strict=True):
-        word = label.strip().lower() if isinstance(label, str) else ""
+        # numbers are kept, so that they are refused as labels instead of passing for none
+        word = "" if pd.isna(label) else str(label).strip().lower()
         if place is None or place.geom_type != "Point":
             raise LabelRefused(f"sample {sample_id} has no point; export the samples again")
         yield str(sample_id), word or None, place.x, place.y
 
 
-def _check(
-    row: Mapping[str, Any] | None, sample_id: str, label: str | None, at: tuple[float, float], file: Path
-) -> None:
-    if row is None:
+def _find_sample(samples: Mapping[str, dict[str, Any]], sample_id: str, file: Path) -> dict[str, Any]:
+    if sample_id not in samples:
         raise LabelRefused(
             f"{file}: sample {sample_id} is not in the newest assessment; export the samples again"
         )
+    return samples[sample_id]
+
+
+def _check(row: Mapping[str, Any], label: str | None, at: tuple[float, float], file: Path) -> None:
     if label is not None and label not in set(Label):
         words = ", ".join(Label)
         raise LabelRefused(f"{file}: sample {row['ordinal']}: {label!r} is no label; use one of {words}")

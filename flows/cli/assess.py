@@ -164,7 +164,7 @@ def import_(
         print_json(asdict(made))
         return
     out.print(
-        f"{made.added} labels added, {made.unchanged} as before, {made.unlabelled} samples without a label"
+        f"{made.added} labels added, {made.unchanged} as before, {made.unlabelled} samples have no label in this file"
     )
 
 

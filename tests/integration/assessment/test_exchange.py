@@ -99,6 +99,30 @@ def test_an_invalid_row_adds_nothing(
     assert ledger.rows("SELECT * FROM segwatch.assessment_label") == []
 
 
+def test_numbers_are_no_labels(ledger: Ledger, settings: FlowSettings, tmp_path: Path) -> None:
+    file = tmp_path / "lakes.gpkg"
+    export_samples(ledger.engine, settings, "lakes", file, pictures=False)
+    table = gpd.read_file(file, layer=LAYER)
+    table["label"] = 1.0
+    table.to_file(file, layer=LAYER, driver="GPKG")
+    with pytest.raises(LabelRefused, match=r"'1\.0' is no label; use one of both"):
+        import_labels(ledger.engine, "lakes", file, "ada")
+
+
+def test_a_sample_has_one_label_in_a_file(ledger: Ledger, settings: FlowSettings, tmp_path: Path) -> None:
+    file = tmp_path / "lakes.gpkg"
+    export_samples(ledger.engine, settings, "lakes", file, pictures=False)
+    twice = gpd.read_file(file, layer=LAYER).iloc[[0, 0]]
+    twice["label"] = ["both", "neither"]
+    twice.to_file(file, layer=LAYER, driver="GPKG")
+    with pytest.raises(LabelRefused, match="two labels, both and neither"):
+        import_labels(ledger.engine, "lakes", file, "ada")
+    twice["label"] = ["both", " Both"]
+    twice.to_file(file, layer=LAYER, driver="GPKG")
+    found = import_labels(ledger.engine, "lakes", file, "ada")
+    assert (found.added, found.unlabelled) == (1, len(list_samples(ledger)) - 1)
+
+
 def test_a_moved_point_and_other_files_are_refused(
     ledger: Ledger, settings: FlowSettings, tmp_path: Path
 ) -> None:
