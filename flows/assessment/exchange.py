@@ -169,8 +169,8 @@ def import_labels(engine: Engine, watch: str, file: Path, labeller: str) -> Impo
     Raises
     ------
     LabelRefused
-        The file cannot be read, is of another assessment, or holds an invalid label, a moved point, or two labels of one
-        sample.
+        The file cannot be read, is of another assessment, or holds an invalid label, a moved point, or two labels of
+        one sample.
     """
     given = _read_labels(file)
     labels: dict[UUID, Label] = {}

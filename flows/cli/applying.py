@@ -20,6 +20,7 @@ from segwatch.flows.cli.console import (
     say,
     warn,
 )
+from segwatch.flows.runtime.progress import step
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -194,9 +195,13 @@ def _schedule(stored: list[Watch]) -> None:
         with open_engine() as engine:
             paused = deployment.read_paused(engine)
         try:
-            deployment.schedule_watches(stored, paused=paused)
+            with step(say, "scheduling on the Prefect server", every_seconds=10.0):
+                deployment.schedule_watches(stored, paused=paused)
         except FlowError as error:
             names = ", ".join(watch.name for watch in stored)
-            raise FlowError(f"stored, but not scheduled on the Prefect server: {names}: {error}") from error
+            raise FlowError(
+                f"stored, but not scheduled on the Prefect server: {names}: {error}. Without it, each can be run with: "
+                "segwatch run WATCH"
+            ) from error
     elif any(watch.schedule for watch in stored):
         say("PREFECT_API_URL is not set, so nothing is scheduled; set it and run: segwatch deploy")

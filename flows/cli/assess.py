@@ -205,7 +205,7 @@ def _list_estimates(target: Any) -> list[tuple[str, str, str, str]]:
         "overall accuracy": target.overall,
         "objects that are there": target.objects,
         "changes that happened": target.changes,
-        **{f"changes: {kind}": one for kind, one in target.change_kinds.items()},
+        **{_name_kind(kind): one for kind, one in target.change_kinds.items()},
     }
     rows = [
         (
@@ -221,6 +221,11 @@ def _list_estimates(target: Any) -> list[tuple[str, str, str, str]]:
         area = target.area_m2.scale(1e-4)
         rows.append((target.target, "hectares", f"{area.value:.2f}", f"{area.low:.2f} to {area.high:.2f}"))
     return rows
+
+
+def _name_kind(kind: str) -> str:
+    """Name a row: of changes that hold, the share that happened; of refuted ones, the share that did not."""
+    return "refuted changes that did not happen" if kind == "refuted" else f"{kind}: changes that happened"
 
 
 @app.command()

@@ -26,6 +26,7 @@ from segwatch.flows.cli.console import (
     warn,
 )
 from segwatch.flows.cli.parsing import Box
+from segwatch.flows.runtime.progress import step
 
 if TYPE_CHECKING:
     from segwatch.db.watch_actions import Acted
@@ -105,7 +106,8 @@ def _tell_server(stored: Watch, *, paused: Collection[str] = (), resumed: Collec
     if "PREFECT_API_URL" in os.environ:
         from segwatch.flows.orchestration import deploy
 
-        deploy.schedule_watches([stored], paused=paused, resumed=resumed)
+        with step(say, "telling the Prefect server", every_seconds=10.0):
+            deploy.schedule_watches([stored], paused=paused, resumed=resumed)
     elif stored.schedule is not None or not (paused or resumed):
         say(
             "PREFECT_API_URL is not set; if a Prefect server has its schedule, set it and run: segwatch deploy"

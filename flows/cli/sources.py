@@ -178,8 +178,8 @@ def _apply_watch(settings: FlowSettings, watch: Path, name: str) -> None:
     with clear_errors():
         if settings.database_url is None and not Cluster(settings.home).status().running:
             Stack(settings.home, say=say).up_database()
-    applying.apply(watch, yes=True)
     say(f"watch file: {watch}")
+    applying.apply(watch, yes=True)
     say(f"now run: segwatch run {name}")
 
 

@@ -26,6 +26,7 @@ from segwatch.flows.cli.console import (
     warn,
 )
 from segwatch.flows.cli.parsing import From, To
+from segwatch.flows.runtime.progress import step
 from segwatch.geo.text.printable import to_one_line
 
 #: Where nobody looks at a terminal, the progress of a run is said this often.
@@ -155,7 +156,7 @@ def deploy(
             PoolKind(pools) if pools else None,
             ImageSource(**given) if given else None,
         )
-        with open_engine() as engine:
+        with open_engine() as engine, step(say, "scheduling the watches", every_seconds=10.0):
             deployment.schedule_all_watches(engine)
         deployment.put_automations(notify)
     out.print("work pools, deployments, schedules and automations are in place")
@@ -193,22 +194,22 @@ def _say_now_and_then() -> Callable[[str], None]:
 
 def _print_report(report: dict[str, dict[str, Any]], watch: str) -> None:
     """Print the counts of each step, then why anything was not observed."""
-    for step, counts in report.items():
+    for stage, counts in report.items():
         shown = ", ".join(
             f"{name} {value}"
             for name, value in counts.items()
             if value not in ({}, [], None, "") and name not in {"reasons", "held", "pending", "watches"}
         )
         if shown:
-            out.print(f"[bold]{escape(step)}[/bold]: {escape(shown)}")
+            out.print(f"[bold]{escape(stage)}[/bold]: {escape(shown)}")
     for name, counts in report.get("track", {}).get("watches", {}).items():
         if name != watch:
             of_it = f"{counts['observations']} observation(s), {counts['alerts']} alert(s)"
             out.print(f"of these, waiting since another run: {name}: {of_it}", markup=False)
     reasons = [
         (what, count, reason)
-        for step, what in (("discover", "rejected"), ("segment", "not observed"), ("track", "not tracked"))
-        for reason, count in report.get(step, {}).get("reasons", {}).items()
+        for stage, what in (("discover", "rejected"), ("segment", "not observed"), ("track", "not tracked"))
+        for reason, count in report.get(stage, {}).get("reasons", {}).items()
     ]
     for what, count, reason in reasons:
         out.print(f"{what}: {count} x {reason}", markup=False)

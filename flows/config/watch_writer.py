@@ -111,7 +111,7 @@ def _write(watch: Watch, source: dict[str, Any]) -> dict[str, Any]:
         "max_cloud_cover": watch.max_cloud_cover,
         "max_failed_tiles": watch.max_failed_tiles,
         "tracking": tracking,
-        "rules": [_write_rule(rule) for rule in watch.rules],
+        "rules": [write_rule(rule) for rule in watch.rules],
         "evidence": watch.evidence,
         "shadow": watch.shadow,
     }
@@ -147,7 +147,8 @@ def _load_shipped(name: str) -> Profile | None:
         return None
 
 
-def _write_rule(rule: AlertRule) -> dict[str, Any]:
+def write_rule(rule: AlertRule) -> dict[str, Any]:
+    """Write a rule as a watch file has it, with every field."""
     near = None if rule.region is None else _write_area(rule.region) | {"distance_m": rule.region_distance_m}
     digest = None
     if rule.digest is not None:

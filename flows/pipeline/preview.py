@@ -20,6 +20,7 @@ from segwatch.db.codec import dump_watch
 from segwatch.db.errors import CodecError, UnknownWatch
 from segwatch.db.observations import ObservationCost
 from segwatch.flows.config.settings import FlowSettings
+from segwatch.flows.config.watch_writer import write_rule
 from segwatch.flows.inference import segmenters, watch_models
 from segwatch.flows.inference.tiled import count_tiles
 from segwatch.geo import grid as grids
@@ -244,10 +245,13 @@ def _count_tiles(settings: FlowSettings, watch: Watch) -> int | None:
 
 
 def _list_changes(before: Watch, after: Watch) -> Iterator[str]:
-    """Yield every field that differs, ``field: before -> after``."""
-    old, new = _flatten(dump_watch(before)), _flatten(dump_watch(after))
+    """Yield every field that differs, ``field: before -> after``; rules in the words of a watch file."""
+    old, new = (
+        _flatten(dump_watch(one) | {"rules": [write_rule(rule) for rule in one.rules]})
+        for one in (before, after)
+    )
     for name in sorted(old.keys() | new.keys()):
-        if old.get(name) == new.get(name):
+        if _to_none(old.get(name)) == _to_none(new.get(name)):
             continue
         if name == "area":
             sizes = (f"{compute_area_m2(one.area) / 1e6:,.4g} km2" for one in (before, after))
@@ -268,6 +272,13 @@ def _flatten(value: Any, name: str = "") -> dict[str, Any]:
     return {name: value}
 
 
+def _to_none(value: Any) -> Any:
+    """Turn an empty list or text into None: a watch file says none of them."""
+    return None if value in ("", [], ()) else value
+
+
 def _shorten(value: Any) -> str:
-    text = "nothing" if value in (None, "", []) else str(value)
+    if isinstance(value, (list, tuple)):
+        value = ", ".join(map(str, value))
+    text = "nothing" if value in (None, "") else str(value)
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."

@@ -196,8 +196,11 @@ class Supervisor:
         _make_private(self._folder)
         return (self._folder / f"{name}.restarts").open("wb")
 
-    def wait(self, name: str, url: str, seconds: float = 90.0) -> None:
+    def wait(self, name: str, url: str, seconds: float = 300.0) -> None:
         """Wait until the service responds at ``url`` with success.
+
+        The time is long because a busy machine takes minutes to start a Prefect server; a service that ends is
+        reported at once.
 
         Raises
         ------
@@ -221,7 +224,8 @@ class Supervisor:
                 pass
             time.sleep(0.2)
         raise ServiceError(
-            f"service {name} did not respond at {url} within {seconds:.0f} s; {self._read_tail(name)}"
+            f"service {name} did not respond at {url} within {seconds:.0f} s, but it runs; if this machine is busy, "
+            f"repeat the command later: it goes on from here; {self._read_tail(name)}"
         )
 
     def _explain_end(self, name: str, url: str) -> ServiceError:
@@ -264,7 +268,7 @@ class Supervisor:
         if not log.exists():
             return f"there is no {log}"
         lines = log.read_text(errors="replace").splitlines()[-8:]
-        return f"the end of {log}:\n" + "\n".join(lines)
+        return f"the end of {log}:\n" + "\n".join(lines) if lines else f"{log} is empty"
 
 
 def _write_atomically(file: Path, text: str) -> None:

@@ -33,7 +33,9 @@ def estimate_proportion(hits: float, count: int, population: float = math.inf) -
     left = 1.0 if math.isinf(population) else max(0.0, population - count) / max(population - 1, 1)
     if left == 0:
         return Estimate(share, 0.0, share, share)
-    error = math.sqrt(left * share * (1 - share) / max(count - 1, 1))
+    # unbiased for a sample without replacement (Cochran 1977, section 3.2); `left` belongs to the true share's variance
+    unsampled = 1.0 - count / population
+    error = math.sqrt(unsampled * share * (1 - share) / max(count - 1, 1))
     effective = count / left
     middle = (share + Z**2 / (2 * effective)) / (1 + Z**2 / effective)
     half = Z / (1 + Z**2 / effective) * math.sqrt(share * (1 - share) / effective + Z**2 / (4 * effective**2))

@@ -66,15 +66,25 @@ def test_a_preview_counts_scenes_and_cost_and_shows_what_changes(
             True,
             True,
         )
-        write(file, url, priority=200, area={"bbox": [0.5, 0.5, 0.52, 0.51]}, end="2024-02-02T00:00:00Z")
+        rule = {"name": "sure", "kinds": ["grew", "shrank"], "digest": "hourly"}
+        write(
+            file,
+            url,
+            priority=200,
+            area={"bbox": [0.5, 0.5, 0.52, 0.51]},
+            end="2024-02-02T00:00:00Z",
+            rules=[rule],
+        )
         changed = segwatch("apply", str(file), "--dry-run")
         for part in (
             "shore: changed",
             "priority: 100 -> 200",
             "area: 1.231 km2 -> 2.462 km2",
             "scenes: 1 in the",
+            "rules.sure.kinds: nothing -> grew, shrank",
         ):
             assert part in words(changed)
+        assert "nothing -> nothing" not in words(changed)
     away = segwatch("apply", str(file))
     assert away.exit_code == 0, "a catalog that is away does not keep a watch from being stored"
     assert "scenes: unknown; catalog" in words(away)

@@ -93,6 +93,13 @@ def test_a_service_that_ends_shows_its_log(supervisor: Supervisor) -> None:
         supervisor.wait("broken", "http://127.0.0.1:9/", seconds=20)
 
 
+def test_a_slow_service_is_no_broken_one(supervisor: Supervisor) -> None:
+    supervisor.start("slow", SLEEPER, {})
+    with pytest.raises(ServiceError, match=r"but it runs; .*repeat the command later.*slow\.log is empty"):
+        supervisor.wait("slow", "http://127.0.0.1:9/", seconds=0.5)
+    assert supervisor.find("slow") is not None
+
+
 def test_a_port_is_kept_until_another_program_has_it(supervisor: Supervisor) -> None:
     port = supervisor.port("web")
     assert supervisor.port("web") == port == supervisor.remembered_port("web")

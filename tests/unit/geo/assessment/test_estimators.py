@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -157,3 +159,13 @@ def test_a_map_without_the_target_still_gives_its_area() -> None:
 def test_the_quantile_is_that_of_the_paper() -> None:
     assert Z == 1.96
     assert math.isclose(estimate_proportion(50, 101).standard_error, 0.05, rel_tol=1e-3)
+
+
+@pytest.mark.parametrize(("population", "size"), [(8, 4), (9, 7), (6, 2)])
+def test_squared_standard_errors_of_all_samples_average_to_the_true_variance(
+    population: int, size: int
+) -> None:
+    units = [1, 1, 1] + [0] * (population - 3)
+    made = [estimate_proportion(sum(one), size, population) for one in combinations(units, size)]
+    variance = np.var([one.value for one in made])
+    assert np.mean([one.standard_error**2 for one in made]) == pytest.approx(variance)
