@@ -171,7 +171,7 @@ def import_labels(engine: Engine, watch: str, file: Path, labeller: str) -> Impo
     LabelRefused
         The file cannot be read, is of another assessment, or holds an invalid label or a moved point.
     """
-    given = _read_labels(file)
+    given = read_labels(file)
     labels = []
     with engine.begin() as conn:
         samples = {row["sample_id"]: row for row in _load_samples(conn, watch)}
@@ -184,7 +184,14 @@ def import_labels(engine: Engine, watch: str, file: Path, labeller: str) -> Impo
     return Imported(added, len(made) - added, len(samples) - len(made))
 
 
-def _read_labels(file: Path) -> list[tuple[str, str | None, float, float]]:
+def read_labels(file: Path) -> list[tuple[str, str | None, float, float]]:
+    """Read the labels of a GeoPackage: id of the sample, label (None = none yet), longitude and latitude in degrees.
+
+    Raises
+    ------
+    LabelRefused
+        The file cannot be read, or a sample has no point.
+    """
     import geopandas as gpd
 
     if not file.is_file():
