@@ -209,7 +209,7 @@ def read_labels(file: Path) -> list[tuple[str, str | None, float, float]]:
 def _to_rows(table: gpd.GeoDataFrame) -> Iterator[tuple[str, str | None, float, float]]:
     for sample_id, label, place in zip(table["sample_id"], table["label"], table.geometry, strict=True):
         word = label.strip().lower() if isinstance(label, str) else ""
-        if place is None or place.geom_type != "Point":
+        if place is None or place.geom_type != "Point" or place.is_empty:
             raise LabelRefused(f"sample {sample_id} has no point; export the samples again")
         yield str(sample_id), word or None, place.x, place.y
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
-import subprocess
+import multiprocessing
 import sys
+import tempfile
 import traceback
 from dataclasses import asdict
+from pathlib import Path
 
-from tests.fuzz.campaign import run
+from tests.fuzz.campaign import Parser, run
 from tests.fuzz.parsers import PARSERS
-from tests.support.paths import ROOT
 
 #: A parser that does not come back from one document is ended; all documents of a run take minutes.
 _MAX_RUN_SECONDS = 3 * 3600
@@ -25,42 +26,46 @@ def main() -> int:
     options.add_argument("--inputs", type=int, default=20_000, help="documents for each parser (default: 20000)")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--parser", choices=names, action="append", help="only this one; may be repeated")
-    options.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     given = options.parse_args()
-    if given.alone:
-        return _run_alone(given.parser[0], given.inputs, given.seed)
+    chosen = [one for one in PARSERS if one.name in (given.parser or names)]
     failed, tried = [], 0
-    for name in given.parser or names:
-        done = subprocess.run(
-            [
-                sys.executable, "-m", "tests.fuzz", "--alone", "--parser", name, "--inputs", str(given.inputs),
-                "--seed", str(given.seed),
-            ],
-            cwd=ROOT, capture_output=True, text=True, timeout=_MAX_RUN_SECONDS, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            failed.append(name)
-            sys.stdout.write(f"{name}\tfailed, status {done.returncode}\n{done.stdout[-6000:]}{done.stderr[-2000:]}\n")
+    for parser in chosen:
+        status, said = _run_apart(parser, given.inputs, given.seed)
+        if status:
+            failed.append(parser.name)
+            sys.stdout.write(f"{parser.name}\tfailed, status {status}\n{said}\n")
         else:
-            sys.stdout.write(done.stdout)
-            tried += int(json.loads(done.stdout.splitlines()[-1].partition("\t")[2])["inputs"])
+            sys.stdout.write(f"{parser.name}\t{said}\n")
+            tried += int(json.loads(said)["inputs"])
         sys.stdout.flush()
-    parsers = len(given.parser or names)
-    sys.stdout.write(json.dumps({"parsers": parsers, "inputs": tried, "seed": given.seed, "failed": failed}) + "\n")
+    sys.stdout.write(
+        json.dumps({"parsers": len(chosen), "inputs": tried, "seed": given.seed, "failed": failed}) + "\n"
+    )
     return 1 if failed else 0
 
 
-def _run_alone(name: str, inputs: int, number: int) -> int:
-    (parser,) = (one for one in PARSERS if one.name == name)
-    # what C code never returns from leaves a trace, too
-    faulthandler.dump_traceback_later(_MAX_RUN_SECONDS - 60, exit=True)
-    try:
-        tally = run(parser, inputs, number)
-    except BaseException:  # groups of several failures among them
-        traceback.print_exc(file=sys.stdout)
-        return 1
-    sys.stdout.write(f"{name}\t{json.dumps(asdict(tally))}\n")
-    return 0
+def _run_apart(parser: Parser, inputs: int, number: int) -> tuple[int, str]:
+    """Run in a process that is forked, as importing everything takes longer than some runs; its status and output."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        child = multiprocessing.get_context("fork").Process(target=_run, args=(parser, inputs, number, said))
+        child.start()
+        child.join()
+        return child.exitcode or 0, said.read_text(encoding="utf-8")
+
+
+def _run(parser: Parser, inputs: int, number: int, said: Path) -> None:
+    with said.open("w", encoding="utf-8", errors="replace") as out:
+        # a crash, or C code that never returns, leaves a trace, too
+        faulthandler.enable(out)
+        faulthandler.dump_traceback_later(_MAX_RUN_SECONDS, exit=True, file=out)
+        try:
+            tally = run(parser, inputs, number)
+        except BaseException:  # groups of several failures among them
+            out.write(traceback.format_exc()[-8000:])
+            out.flush()
+            sys.exit(1)
+        out.write(json.dumps(asdict(tally)))
 
 
 if __name__ == "__main__":
