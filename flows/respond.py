@@ -50,7 +50,8 @@ def respond_flow(document: str | None = None) -> list[dict[str, Any]]:
         if document is None:
             poll(engine, settings)
         else:
-            ingest.record_events(engine, document.encode(), "prefect")
+            # unpaired surrogates, which JSON may have, are no UTF-8: the document is refused as such
+            ingest.record_events(engine, document.encode("utf-8", "surrogatepass"), "prefect")
         books, invalid = playbooks.load_each(settings.playbooks)
         failed += invalid
         for outcome in respond_to_events(engine, settings, books):

@@ -6,7 +6,6 @@ reading one can run code.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from segwatch.model import json_files
 from segwatch.model.errors import CheckpointError
 
 WEIGHTS_FILE = "model.safetensors"
@@ -200,8 +200,8 @@ def list_indexed_files(index: Path, suffix: str) -> list[Path]:
         The index is unreadable, a file is missing, or it names a file outside the folder.
     """
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted({str(one) for one in json_files.read_object(index)["weight_map"].values()})
+    except (CheckpointError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{index}: not a readable index ({error}); download it again") from error
     if outside := [name for name in names if Path(name).name != name or not name.endswith(suffix)]:
         raise CheckpointError(f"{index}: {_shorten(outside)} is not a {suffix} file of this folder")

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import checkpoint, model_version, pretrained, prompt, published_weights, tokenizer
+from segwatch.model import checkpoint, json_files, model_version, pretrained, prompt, published_weights, tokenizer
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import CheckpointError
 
@@ -189,10 +189,7 @@ def read_config_file(file: Path) -> SegEarthConfig:
     ConfigError
         It has another format.
     """
-    try:
-        return SegEarthConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: not a readable configuration: {error}") from error
+    return SegEarthConfig.from_dict(json_files.read_object(file))
 
 
 def _write(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from segwatch.model.errors import ConfigError
 
@@ -35,6 +35,13 @@ LITE_CHANNELS = (24, 40, 112, 320)
 """Channels of res2..res5 in EfficientNet-lite0."""
 
 T = TypeVar("T")
+
+#: Bounds of what a folder from elsewhere may say, before modules of that size are made. Those of sizes and ids are far
+#: beyond published models; layers are made one by one.
+_MAX_SIZE, _MAX_STAGES, _MAX_LAYERS = 2**20, 16, 512
+_MOST = dict.fromkeys(("num_layers", "encoder_layers", "decoder_layers", "depths"), _MAX_LAYERS)
+#: Fields that may be less than 1.
+_LEAST = {"select_layer": -_MAX_LAYERS, "seg_token_id": 0, "eos_token_id": 0, "presence_targets": -1}
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,7 @@ class SegEarthConfig:
         Raises
         ------
         ConfigError
-            The format differs, or a field is unknown or missing.
+            The format differs, or a field is unknown, of another kind, or larger than any model's.
         """
         values = dict(data)
         found = values.pop("format", None)
@@ -284,10 +291,34 @@ def make_tiny_config() -> SegEarthConfig:
     )
 
 
-def _read(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    known = {entry.name for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if surplus := sorted(set(values) - known):
+def _read(kind: type[T], values: Any, where: str) -> T:
+    known = get_type_hints(kind)
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} is {_show(values)}, not an object")
+    if surplus := sorted(set(values) - set(known)):
         raise ConfigError(
-            f"unknown field {', '.join(surplus)} in {where}; known are {', '.join(sorted(known))}"
+            f"unknown field {', '.join(surplus)[:200]} in {where}; known are {', '.join(sorted(known))}"
         )
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    for key, value in given.items():
+        if not _fits(value, known[key], key):
+            raise ConfigError(f"{where}.{key} is {_show(value)}, which no model has; take the file of its weights")
+    return kind(**given)
+
+
+def _show(value: Any) -> str:
+    """Show a number or short text; of anything else its kind, as it may be nested more deeply than repr can follow."""
+    is_plain = value is None or isinstance(value, int | float | str)
+    return f"{value!r:.100}" if is_plain else type(value).__name__
+
+
+def _fits(value: Any, kind: Any, name: str) -> bool:
+    """Whether a value is of the kind of its field, and so small that a model of that size may exist."""
+    if kind is int:
+        least = _LEAST.get(name, 1)
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MOST.get(name, _MAX_SIZE)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    if kind == tuple[int, ...]:
+        return isinstance(value, tuple) and len(value) <= _MAX_STAGES and all(_fits(one, int, name) for one in value)
+    return isinstance(value, str) if kind is str or get_args(kind) else isinstance(value, kind)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
 
+from segwatch.model import json_files
 from segwatch.model.config import PUBLISHED_PROMPT
 from segwatch.model.errors import CheckpointError
 
@@ -58,12 +58,8 @@ def compute_version(directory: Path, default_name: str | None = None) -> str:
     CheckpointError
         The folder has no readable ``config.json`` or no ``*.safetensors``.
     """
-    try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{directory}: no readable config.json: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{directory}: config.json is no JSON object; take the one of these weights")
+    config = json_files.read_object(directory / "config.json")
+    name = json_files.read_name(config, default_name or directory.name)
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         raise CheckpointError(f"{directory}: no .safetensors file; convert the checkpoint first")
@@ -74,7 +70,7 @@ def compute_version(directory: Path, default_name: str | None = None) -> str:
     digest = _digest(tuple(files), stats_key)
     if (template := config.get("prompt", PUBLISHED_PROMPT)) != PUBLISHED_PROMPT:
         digest = hashlib.sha256(f"{digest}\n{template}".encode()).hexdigest()
-    return f"{config.get('name', default_name or directory.name)}@{digest[:12]}"
+    return f"{name}@{digest[:12]}"
 
 
 @lru_cache(maxsize=8)

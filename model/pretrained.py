@@ -15,7 +15,7 @@ from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
 from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
 from transformers.models.swin.modeling_swin import SwinRelativePositionBias
 
-from segwatch.model import checkpoint, prompt, tokenizer
+from segwatch.model import checkpoint, json_files, prompt, tokenizer
 from segwatch.model.config import FORMAT, SegEarthConfig, make_base_config
 from segwatch.model.errors import CheckpointError, InputError
 from segwatch.model.segearth import SegEarthR2
@@ -63,20 +63,22 @@ def read_config(directory: Path) -> SegEarthConfig:
     Raises
     ------
     CheckpointError
-        The folder has no ``config.json`` or no weights.
+        The folder has no readable ``config.json`` or no weights.
+    ConfigError, TokenizerError
+        The configuration, or the tokenizer of an official folder, cannot be used.
     """
     file = directory / "config.json"
     if not file.exists():
         raise CheckpointError(
             f"{directory}: no config.json; give a folder with config.json and *.safetensors"
         )
-    data = json.loads(file.read_text(encoding="utf-8"))
+    data = json_files.read_object(file)
     if data.get("format") == FORMAT:
         return SegEarthConfig.from_dict(data)
     found = read_official_config(directory, checkpoint.read_shapes(checkpoint.list_weight_files(directory)))
     if (repair := describe_wrong_end(directory, found)) is not None:
         _log.warning("%s: %s", directory, repair)
-    return replace(found, name=str(data.get("name", found.name)))
+    return replace(found, name=json_files.read_name(data, found.name))
 
 
 def describe_wrong_end(directory: Path, config: SegEarthConfig) -> str | None:
@@ -86,10 +88,9 @@ def describe_wrong_end(directory: Path, config: SegEarthConfig) -> str | None:
     should.
     """
     try:
-        data = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        theirs = json_files.read_object(directory / "config.json").get("eos_token_id")
+    except CheckpointError:
         return None
-    theirs = data.get("eos_token_id") if isinstance(data, dict) else None
     if theirs is None or theirs == config.eos_token_id:
         return None
     return f"config.json gives eos_token_id {theirs}; {config.eos_token_id}, the tokenizer's {prompt.END}, is used"

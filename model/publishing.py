@@ -86,7 +86,7 @@ def read_facts(file: Path) -> CardFacts:
             for one in error.errors(include_url=False)
         ]
         raise CheckpointError(f"{file}: {'; '.join(lines)}. A model is not published without them") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not a readable TOML file ({error})") from error
 
 

@@ -64,7 +64,7 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     Raises
     ------
     TokenizerError
-        The folder holds none, or it has no ``<|endoftext|>``.
+        The folder holds none that can be read, or it has no ``<|endoftext|>``.
     """
     if not any((directory / name).exists() for name in ("tokenizer.json", "vocab.json")):
         raise TokenizerError(
@@ -72,7 +72,15 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
         )
     # an existing path is never looked up on the hub, and no code from the folder is executed
     with _silence_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                directory, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:  # the libraries below raise plain Exception, too
+            raise TokenizerError(
+                f"{directory}: its tokenizer cannot be read ({type(error).__name__}: {error!s:.200}); copy the tokenizer "
+                "files there again"
+            ) from error
     vocabulary = tokenizer.get_vocab()
     if prompt.END not in vocabulary:
         raise TokenizerError(f"{directory}: the tokenizer has no {prompt.END}; use the checkpoint's own")

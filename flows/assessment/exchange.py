@@ -172,7 +172,7 @@ def import_labels(engine: Engine, watch: str, file: Path, labeller: str) -> Impo
         The file cannot be read, is of another assessment, or holds an invalid label, a moved point, or two labels of
         one sample.
     """
-    given = _read_labels(file)
+    given = read_labels(file)
     labels: dict[UUID, Label] = {}
     with engine.begin() as conn:
         samples = {row["sample_id"]: row for row in _load_samples(conn, watch)}
@@ -191,7 +191,14 @@ def import_labels(engine: Engine, watch: str, file: Path, labeller: str) -> Impo
     return Imported(added, len(made) - added, len(samples) - len(made))
 
 
-def _read_labels(file: Path) -> list[tuple[str, str | None, float, float]]:
+def read_labels(file: Path) -> list[tuple[str, str | None, float, float]]:
+    """Read the labels of a GeoPackage: id of the sample, label (None = none yet), longitude and latitude in degrees.
+
+    Raises
+    ------
+    LabelRefused
+        The file cannot be read, or a sample has no point.
+    """
     import geopandas as gpd
 
     if not file.is_file():
@@ -212,7 +219,7 @@ def _to_rows(table: gpd.GeoDataFrame) -> Iterator[tuple[str, str | None, float, 
     for sample_id, label, place in zip(table["sample_id"], table["label"], table.geometry, strict=True):
         # numbers are kept, so that they are refused as labels instead of passing for none
         word = "" if pd.isna(label) else str(label).strip().lower()
-        if place is None or place.geom_type != "Point":
+        if place is None or place.geom_type != "Point" or place.is_empty:
             raise LabelRefused(f"sample {sample_id} has no point; export the samples again")
         yield str(sample_id), word or None, place.x, place.y
 

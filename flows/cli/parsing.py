@@ -108,18 +108,19 @@ def parse_moment(text: str | datetime) -> datetime:
         return text
     try:
         found = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # an offset may lead out of the calendar
         raise typer.BadParameter(
             f"{text!r} is not a time; write {TIME_FORMS} (UTC unless an offset is given, such as +02:00)"
         ) from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def parse_last_moment(text: str | datetime) -> datetime:
     """Parse a time as :func:`parse_moment` does; a date is its last moment."""
     found = parse_moment(text)
     is_whole_day = isinstance(text, str) and _is_date(text.strip())
-    return found + timedelta(days=1) - timedelta(microseconds=1) if is_whole_day else found
+    # not the next day less a microsecond: after 9999-12-31 there is none
+    return found + timedelta(days=1, microseconds=-1) if is_whole_day else found
 
 
 def _is_date(text: str) -> bool:

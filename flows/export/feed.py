@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 import zlib
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -52,12 +52,19 @@ def read_token(token: str, watch: str, layer: str, bounds: _Bounds | None) -> Po
             )
     try:
         series = tuple(
-            SeriesPosition(UUID(identity), datetime.fromisoformat(recorded_to), bool(in_force))
+            SeriesPosition(UUID(identity), _read_moment(recorded_to), bool(in_force))
             for identity, recorded_to, in_force in content["series"]
         )
         return Position(series, None if content["area"] is None else UUID(content["area"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _make_error() from error
+
+
+def _read_moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment.astimezone(UTC)
 
 
 def _unpack(token: str) -> dict[str, Any]:

@@ -277,10 +277,10 @@ def _read(path: Path) -> str:
 def _parse(name: str, text: str, where: str) -> Profile:
     try:
         file = _ProfileFile.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ProfileError(f"{where}: invalid TOML: {error}") from error
     except ValidationError as error:
         raise ProfileError(f"{where}:\n{describe_errors(error, model=_ProfileFile)}") from error
+    except (ValueError, RecursionError) as error:  # numbers of any length and lists of any depth among them
+        raise ProfileError(f"{where}: invalid TOML: {error}") from error
     rest = file.model_dump(exclude={"bands", "clouds", "hosts", "access", "spectral"})
     return Profile(
         name=name,

@@ -25,6 +25,8 @@ _MOST = {
     "max_position_embeddings": 65_536,
 }
 _MAX_CONFIG_BYTES, _MAX_HEADER_BYTES = 1 << 20, 100 << 20
+#: Of a tensor, so that the product of its sides is not computed from thousands of long numbers.
+_MAX_SIDES, _MAX_SIDE = 16, 1 << 40
 _ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
     "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
@@ -85,7 +87,7 @@ def _check_weights(file: Path) -> None:
             header: Any = json.loads(stream.read(length))
             tensors = {name: one for name, one in header.items() if name != "__metadata__"}
             ends = [_check_tensor(file, name, one) for name, one in tensors.items()]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CheckpointError(
                 f"{file}: the header of safetensors is not readable; download it again"
             ) from error
@@ -99,6 +101,8 @@ def _check_weights(file: Path) -> None:
 def _check_tensor(file: Path, name: str, one: Any) -> int:
     """Check that a tensor has as many bytes as its shape and type need; return where it ends."""
     begin, end = (int(at) for at in one["data_offsets"])
+    if len(one["shape"]) > _MAX_SIDES or not all(0 <= int(side) <= _MAX_SIDE for side in one["shape"]):
+        raise ValueError("a shape that no tensor has")
     needed = prod(int(side) for side in one["shape"]) * _ITEM_BYTES[one["dtype"]]
     if end - begin != needed:
         raise CheckpointError(

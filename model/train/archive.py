@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ _INDEX = "index.json"
 _FORMAT = "segwatch-labelled/1"
 _QUALITY = 90
 _MAX_PIXELS = 4096 * 4096  # maximum pixels of a picture
+#: Decompressed bytes of a file of the archive; some bytes of a zip archive may expand to gigabytes.
+_MAX_BYTES = 64 << 20
 
 
 def write_archive(samples: Iterable[LabelledPicture], file: Path) -> int:
@@ -78,21 +81,34 @@ def read_archive(file: Path) -> Iterator[LabelledPicture]:
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            index = json.loads(archive.read(_INDEX))
+            index = json.loads(_read(archive, _INDEX))
             if index.get("format") != _FORMAT:
                 raise DatasetError(f"{file}: format is {index.get('format')!r}, expected {_FORMAT!r}")
             for number, entry in enumerate(index["samples"]):
                 yield _read_sample(archive, number, entry)
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(OSError, zipfile.BadZipFile, zlib.error, EOFError),
+        *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
+        # encrypted or compressed in an unknown way; a picture with far more pixels than are read
+        *(RuntimeError, NotImplementedError, SyntaxError, Image.DecompressionBombError),
+    ) as error:
         raise DatasetError(
             f"{file}: not a readable archive of labelled sets ({error}); pack it again"
         ) from error
 
 
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    with archive.open(name) as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"{name} has more than {_MAX_BYTES >> 20} MiB")
+    return content
+
+
 def _read_sample(archive: zipfile.ZipFile, number: int, entry: dict[str, Any]) -> LabelledPicture:
-    rgb: Rgb = _decode(archive.read(f"{number}.jpg"), "RGB")
+    rgb: Rgb = _decode(_read(archive, f"{number}.jpg"), "RGB")
     labels: dict[str, Labels] = {
-        str(name): (_decode(archive.read(f"{number}.{name}.png"), "L").astype(np.int8) - 1).astype(np.int8)
+        str(name): (_decode(_read(archive, f"{number}.{name}.png"), "L").astype(np.int8) - 1).astype(np.int8)
         for name in entry["labels"]
     }
     if other := [name for name, label in labels.items() if label.shape != rgb.shape[:2]]:

@@ -282,7 +282,7 @@ def load_config(file: Path, changes: Sequence[str] = ()) -> TrainConfig:
     """
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: not a readable TOML file ({error})") from error
     for change in changes:
         _apply(values, change)
@@ -299,7 +299,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
         raise ConfigError(f"{change!r} is not of the form section.field=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     part = values.setdefault(section, {})
     if not isinstance(part, dict):

@@ -16,6 +16,8 @@ from typing import Any
 
 from fastapi import HTTPException
 
+from segwatch.geo.text.storable import to_storable
+
 _MAX_TEXT = 8000
 _WRONG = "after: take it, with all other parameters, from the link to the next page"
 
@@ -63,13 +65,11 @@ def read_cursor(given: str) -> Cursor:
     except (ValueError, TypeError, binascii.Error, RecursionError):
         raise HTTPException(400, _WRONG) from None
     texts = isinstance(order, list) and all(isinstance(one, str) for one in order)
-    known = isinstance(values, list) and all(one is None or isinstance(one, str) for one in values)
+    known = isinstance(values, list) and all(
+        one is None or (isinstance(one, str) and to_storable(one) == one) for one in values
+    )
     counted = isinstance(matched, int) and not isinstance(matched, bool) and matched >= 0
-    if (
-        not (texts and known and counted)
-        or len(order) != len(values)
-        or "\0" in "".join(filter(None, values))
-    ):
+    if not (texts and known and counted) or len(order) != len(values):
         raise HTTPException(400, _WRONG)
     return Cursor(tuple(order), tuple(values), matched)
 

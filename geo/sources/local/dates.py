@@ -192,7 +192,7 @@ def parse_pattern(path: PurePath, pattern: str) -> Iterator[FoundDate]:
     if "%" not in pattern:
         try:
             yield _at(datetime.fromisoformat(pattern), "--date", has_time=len(pattern) > len("2024-05-01"))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # an offset may lead out of the calendar
             raise BadDatePattern(pattern) from error
         return
     try:

@@ -8,7 +8,6 @@ links: the catalog is searched for the rest, as if nobody had announced anything
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +16,8 @@ from urllib.parse import urlsplit
 from shapely.geometry.base import BaseGeometry
 
 from segwatch.geo.antimeridian import to_box
-from segwatch.geo.errors import InvalidAnnouncement
+from segwatch.geo.bounded.documents import parse_json
+from segwatch.geo.errors import InvalidAnnouncement, TooComplex
 from segwatch.geo.types.announcement import AnnouncedItem, Announcement
 
 #: Events and items of one message.
@@ -65,8 +65,8 @@ def read_announcements(body: bytes, headers: Mapping[str, str]) -> list[Announce
 
 def _parse_json(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        return parse_json(body)
+    except (ValueError, TooComplex) as error:
         raise InvalidAnnouncement(
             "the body is not JSON; send a CloudEvent with a STAC item as its data"
         ) from error

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 import segwatch
-from segwatch.db import fold_memory, second_opinion
+from segwatch.db import fold_memory, second_opinion, watches
 from segwatch.db.fold_memory import FoldPlace, FoldStart
 from segwatch.db.second_opinion import Neighbourhood
-from segwatch.geo.types.belief import MAX_PAST
+from segwatch.geo.types.belief import MAX_PAST, MAX_VIEWS
 from tests.invariants.conftest import EVERYTHING, Ledger, SceneContent, cells, day
 from tests.invariants.conftest import ledgers as ledgers  # noqa: PLC0414 - a fixture of these tests, too
 
@@ -228,6 +228,41 @@ def _forget(url: str) -> None:
             "UPDATE segwatch.observation SET shift_east_m = NULL, shift_north_m = NULL,"
             " shift_quality = NULL, shift_source = NULL"
         )
+
+
+WAITS = "SELECT waits FROM watch.why_not(10.003, 50.003, now(), 'lakes') WHERE waits IS NOT NULL"
+
+
+def test_why_not_says_when_a_provisional_change_is_judged_no_more(ledgers: Any) -> None:
+    """Every other scene shows the lake, so that whether it appeared stays uncertain however many scenes come."""
+    ledger: Ledger = ledgers()
+    ledger.rule(min_area_m2=1e9)
+    world = [NOTHING] * 6 + [NOTHING, SHOWN] * (MAX_VIEWS // 2)
+    ledger.arrive(world, range(len(world)))
+    (told,) = ledger.rows(WAITS)
+    judged = f"{MAX_VIEWS} observations judged it, and no more are taken into account"
+    assert told["waits"].endswith(f") and stays so: {judged}")
+    with ledger.engine.begin() as conn:  # as of a split without a gap, which has no ground of its own
+        conn.execute(text("UPDATE segwatch.change_judgement SET views = '[]'"))
+    (told,) = ledger.rows(WAITS)
+    assert told["waits"].endswith(") and stays so: no observation can show by itself whether it happened")
+
+
+def test_why_not_says_when_a_watch_decides_nothing_more(ledgers: Any) -> None:
+    ledger: Ledger = ledgers()
+    ledger.rule(min_area_m2=1e9)
+    ledger.arrive(WORLD, range(7))
+    with ledger.engine.begin() as conn:
+        watches.archive(conn, "lakes", datetime(2024, 2, 1, tzinfo=UTC))
+    (told,) = ledger.rows(WAITS)
+    assert told["waits"].endswith(
+        "): the watch ended at 2024-02-01 00:00 UTC, so only late scenes from before then confirm or refute it"
+    )
+    ledger.instruct("segment the other water")
+    (told,) = ledger.rows(WAITS)
+    assert told["waits"].endswith(
+        ") and stays so: another instruction revision or model observes the watch since then"
+    )
 
 
 def test_why_not_says_what_a_provisional_change_waits_for(ledgers: Any, engine: Engine) -> None:

@@ -39,10 +39,31 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp
         JOIN segwatch.area a ON a.id = w.area_id
         JOIN segwatch.scene s ON s.id = o.scene_id
         LEFT JOIN LATERAL (
+            SELECT d.definition FROM segwatch.watch_head e JOIN segwatch.watch d ON d.id = e.revision_id
+            WHERE e.name = w.name) h ON true
+        LEFT JOIN LATERAL (
             SELECT c.status, CASE WHEN c.status = 'provisional' THEN
-                       'its change is provisional (confidence ' || round(CAST(c.confidence AS numeric), 2)
-                       || '): further observations confirm or refute it' END AS waits
+                       'its change is provisional (confidence ' || round(CAST(c.confidence AS numeric), 2) || ')' ||
+                       CASE
+                           WHEN n.evidence_id IS NULL AND jsonb_array_length(n.views) = 0
+                               THEN ' and stays so: no observation can show by itself whether it happened'
+                           WHEN n.evidence_id IS NULL
+                               THEN ' and stays so: ' || jsonb_array_length(n.views)
+                                    || ' observations judged it, and no more are taken into account'
+                           WHEN o.series_id NOT IN (SELECT r.series_id FROM segwatch.current_series r)
+                               THEN ' and stays so: another instruction revision or model observes the watch since then'
+                           WHEN CAST(h.definition ->> 'end' AS timestamptz) <= clock_timestamp()
+                               THEN ': the watch ended at '
+                                    || to_char(CAST(h.definition ->> 'end' AS timestamptz) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')
+                                    || ' UTC, so only late scenes from before then confirm or refute it'
+                           ELSE ': further observations confirm or refute it'
+                       END END AS waits
             FROM segwatch.held_change c
+            -- the judgement in force says whether more are taken into account
+            LEFT JOIN LATERAL (
+                SELECT j.evidence_id, j.views FROM segwatch.change_judgement j
+                WHERE j.change_id = c.id AND upper_inf(j.recorded)
+                ORDER BY j.acquired_at DESC, j.scene_id DESC LIMIT 1) n ON c.status = 'provisional'
             WHERE c.observation_id = o.id AND c.retracted_at IS NULL AND NOT c.baseline
               AND ST_Intersects(c.geom, place.point)
             ORDER BY c.confidence DESC NULLS LAST, c.id LIMIT 1) b ON true
@@ -89,4 +110,4 @@ REVOKE ALL ON FUNCTION watch.why_not FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION watch.why_not TO segwatch_analyst, segwatch_worker;
 
 COMMENT ON FUNCTION watch.why_not IS
-    'Why there is no alert at a point (degrees, EPSG:4326), one row per observation and rejected item of the watch acquired up to a time: not imaged, cloudy, nothing found, below threshold (found, but no change that a rule asks for), refuted (further observations refuted the change), suppressed (a review rejected the object), failed, pending, rejected (the item cannot be used), paused (somebody paused the watch, and later scenes are not searched), not published (an acquisition that an orbit should have made then, which the catalog does not show), or alerted. The column waits says what a pending observation or a provisional change waits for, and which acquisition was expected.';
+    'Why there is no alert at a point (degrees, EPSG:4326), one row per observation and rejected item of the watch acquired up to a time: not imaged, cloudy, nothing found, below threshold (found, but no change that a rule asks for), refuted (further observations refuted the change), suppressed (a review rejected the object), failed, pending, rejected (the item cannot be used), paused (somebody paused the watch, and later scenes are not searched), not published (an acquisition that an orbit should have made then, which the catalog does not show), or alerted. The column waits says what a pending observation or a provisional change waits for, or why the change stays provisional, and which acquisition was expected.';

@@ -1,0 +1,1 @@
+"""Fuzzing of everything that reads from outside; see docs/explanation/security.md."""
