@@ -58,7 +58,7 @@ ORIGIN = """
                CAST(to_json(p.item_hrefs) AS text) AS item_links
         FROM segwatch.provenance p WHERE p.watch = :watch)"""
 _ACCURACY = """
-       coalesce(c.words, 'not assessed') AS accuracy,
+       segwatch.describe_accuracy(p.model_mark IS NOT NULL, c.words) AS accuracy,
        CAST(c.estimates -> 'users' ->> 'value' AS float8) AS users_accuracy,
        CAST(c.estimates -> 'users' ->> 'low' AS float8) AS users_accuracy_low,
        CAST(c.estimates -> 'users' ->> 'high' AS float8) AS users_accuracy_high,

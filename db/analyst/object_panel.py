@@ -37,9 +37,12 @@ _LAST_CHANGE = text(
 #: The newest detection of an object up to a time, the largest of its scene.
 _DETECTION = text(
     """
-    SELECT d.acquired_at, d.evidence, d.shadow_share, d.shadow_iou,
-           (SELECT s.shadow FROM watch.shadow_comparisons s WHERE s.observation_id = d.observation_id LIMIT 1) AS shadow
-    FROM watch.detections d WHERE d.track_id = :track_id AND d.acquired_at <= CAST(:at AS timestamptz)
+    SELECT d.acquired_at, d.evidence, d.shadow_share, d.shadow_iou, s.shadow, s.reason AS shadow_reason
+    FROM watch.detections d
+    LEFT JOIN LATERAL (
+        SELECT c.shadow, c.reason FROM watch.shadow_comparisons c
+        WHERE c.observation_id = d.observation_id LIMIT 1) s ON true
+    WHERE d.track_id = :track_id AND d.acquired_at <= CAST(:at AS timestamptz)
     ORDER BY d.acquired_at DESC, d.scene_id DESC, d.area_m2 DESC LIMIT 1
     """
 )
@@ -55,7 +58,8 @@ class ObjectPanel:
     """The latest change until then that is neither refuted nor retracted; None = it did not change."""
     detection: dict[str, Any] | None
     """Its newest detection until then: ``acquired_at``, spectral ``evidence``, and the shadow segmenter's agreement
-    (``shadow``, ``shadow_share``, ``shadow_iou``); None = not found until then."""
+    (``shadow``, ``shadow_share``, ``shadow_iou``, and ``shadow_reason`` where it has none); None = not found until
+    then."""
 
 
 def read_object_panel(conn: Connection, track_id: UUID, at: str) -> ObjectPanel:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -51,10 +53,13 @@ def start(
     Label it at /assess of `segwatch serve`, or in QGIS with `segwatch assess export` and `import`. A new sample
     replaces the one before once it has a label.
     """
+    from segwatch.db import analyst
     from segwatch.flows.assessment.drawing import draw_assessment
 
     with clear_errors(), open_engine() as engine:
         made = draw_assessment(engine, watch, samples=samples, standard_error=standard_error, seed=seed)
+        with engine.connect() as conn:
+            replaced = _find_replaced(analyst.list_strata(conn, watch), made.assessment_id)
     if as_json:
         strata = [{"target": key[0], "stratum": key[1], "samples": n} for key, n in made.strata.items()]
         print_json(
@@ -73,7 +78,23 @@ def start(
     )
     if made.explain_size():
         say(made.explain_size())
+    if replaced is not None:
+        drawn_at, labels = replaced
+        say(
+            f"the sample of {drawn_at:%Y-%m-%d %H:%M} UTC has {labels} label(s): reports and the map show its figures "
+            "until the new one has a label, and then those of the new one alone"
+        )
     say("label them at /assess of segwatch serve, or with segwatch assess export")
+
+
+def _find_replaced(rows: list[dict[str, Any]], made: UUID) -> tuple[datetime, int] | None:
+    """Find the newest labelled assessment before a new one: when it was drawn, and its labels; None if none has any."""
+    counts: dict[datetime, int] = {}
+    for row in rows:
+        if row["assessment_id"] != made:
+            labelled = row["correct"] + row["wrong"] + row["unclear"]
+            counts[row["drawn_at"]] = counts.get(row["drawn_at"], 0) + labelled
+    return max(((at, count) for at, count in counts.items() if count), default=None)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,23 +172,13 @@ def _show_progress(first: str) -> Iterator[Callable[[str], None]]:
         transient=True,
     )
     if not err.is_interactive:
-        yield _say_now_and_then()  # started, the display would print an empty line
+        # started, the display would print an empty line
+        with step(say, to_one_line(first), every_seconds=_SAY_EVERY_SECONDS) as tell:
+            yield lambda text: tell(to_one_line(text))
         return
     with progress:
         task = progress.add_task(first, total=None)
         yield lambda text: progress.update(task, description=to_one_line(text))
-
-
-def _say_now_and_then() -> Callable[[str], None]:
-    said_at = time.monotonic()
-
-    def tell(text: str) -> None:
-        nonlocal said_at
-        if time.monotonic() - said_at >= _SAY_EVERY_SECONDS:
-            said_at = time.monotonic()
-            say(to_one_line(text))
-
-    return tell
 
 
 def _print_report(report: dict[str, dict[str, Any]], watch: str) -> None:

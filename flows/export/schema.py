@@ -112,7 +112,9 @@ FIELDS = {
     "scene_id": Field(_TEXT, "Id of the scene that the row comes from."),
     "item_links": Field(_TEXT, "Links to the STAC items of the scene: a JSON array of texts."),
     "accuracy": Field(
-        _TEXT, "Accuracy of the map of this target in words, with 95 % intervals, or: not assessed."
+        _TEXT,
+        "Accuracy of the map of this target in words, with 95 % intervals, or: not assessed; after "
+        "'demonstration model, ' where the shipped model was used.",
     ),
     "users_accuracy": Field(_NUMBER, f"User's accuracy {_ACCURACY}."),
     "users_accuracy_low": Field(_NUMBER, "Lower end of its 95 % interval."),

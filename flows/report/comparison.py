@@ -76,7 +76,7 @@ class Comparison:
     share: float | None = None
     """Share of the watch's scenes that the shadow was last run on, 0..1; None = nothing was compared yet."""
     compared: int = 0
-    """Scenes that the shadow was run on."""
+    """Scenes on which the two could be compared; on others the shadow had no opinion, or failed, see ``silent``."""
     observed: int = 0
     """Scenes that the main segmenter observed since the first of these."""
 
@@ -126,7 +126,7 @@ def compare_segmenters(conn: Connection, watch: str, limit: int) -> Comparison:
         places=tuple(analyst.list_differences(conn, watch, limit)),
         objects=tuple(least[:limit]),
         share=scenes[-1]["share"] if scenes else None,
-        compared=len({row["observation_id"] for row in scenes}),
+        compared=len({row["observation_id"] for row in compared}),
         observed=analyst.count_observed(conn, watch),
     )
 

@@ -21,20 +21,28 @@ EVERY_SECONDS = 5.0
 
 
 @contextmanager
-def step(say: Say, what: str, *, every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
-    """Announce a step, and repeat every few seconds how long its block has been running."""
+def step(say: Say, what: str, *, every_seconds: float = EVERY_SECONDS) -> Iterator[Say]:
+    """Announce a step, and repeat every few seconds how long its block has been running.
+
+    Yields a function that takes what the block is doing by now, for the next repetition.
+    """
     say(what)
+    newest = what
     begun = time.monotonic()
     done = threading.Event()
 
     def tick() -> None:
         while not done.wait(every_seconds):
-            say(f"{what}: {time.monotonic() - begun:.0f} s so far")
+            say(f"{newest}: {time.monotonic() - begun:.0f} s so far")
+
+    def tell(text: str) -> None:
+        nonlocal newest
+        newest = text
 
     ticking = threading.Thread(target=tick, daemon=True)
     ticking.start()
     try:
-        yield
+        yield tell
     finally:
         done.set()
         ticking.join()

@@ -22,6 +22,7 @@ from segwatch.geo.text.opinions import (
     describe_agreement,
     describe_change_evidence,
     describe_detection_evidence,
+    describe_observations,
 )
 
 _MAX_OBJECTS = 10_000
@@ -137,11 +138,28 @@ def _calibrate(conn: Connection, state: dict[str, Any]) -> float | None:
 
 
 def _describe(found: analyst.ObjectPanel) -> dict[str, str]:
-    detection = found.detection or {}
-    words = {
-        "spectral evidence": describe_detection_evidence(detection.get("evidence")),
-        "second opinion": describe_agreement(detection.get("shadow_share"), detection.get("shadow_iou")),
+    detection, change = found.detection, found.last_change
+    words = {}
+    if found.state["confidence"] is not None:
+        words["observations"] = _describe_counts(found.state)
+    if change is not None:
+        if change["confidence"] is not None:
+            words["observations of the change"] = _describe_counts(change)
+        words["evidence of the change"] = describe_change_evidence(change["evidence"])
+    if detection is None:
+        return words | {
+            "spectral evidence": describe_detection_evidence(None),
+            "second opinion": describe_agreement(None, None),
+        }
+    # the newest detection may be older than the state that is shown, such as that of an object that was missed since
+    seen = f"newest detection, {detection['acquired_at']:%Y-%m-%d}"
+    return words | {
+        "spectral evidence": f"{describe_detection_evidence(detection['evidence'])} ({seen})",
+        "second opinion": describe_agreement(
+            detection["shadow_share"], detection["shadow_iou"], detection["shadow_reason"]
+        ),
     }
-    if found.last_change:
-        words["evidence of the change"] = describe_change_evidence(found.last_change["evidence"])
-    return words
+
+
+def _describe_counts(row: dict[str, Any]) -> str:
+    return describe_observations(row["observations_for"], row["observations_against"])

@@ -47,7 +47,12 @@ def describe_detection_evidence(evidence: Mapping[str, float] | None) -> str:
     return ", ".join(_describe_index(name, (), found) for name in _list_indices(found)) or NO_EVIDENCE
 
 
-def describe_agreement(share: float | None, iou: float | None) -> str:
+def describe_observations(agree: int | None, disagree: int | None) -> str:
+    """Describe how many observations speak for something and against it, such as ``2 for it, 1 against it``."""
+    return f"{agree or 0} for it, {disagree or 0} against it"
+
+
+def describe_agreement(share: float | None, iou: float | None, reason: str | None = None) -> str:
     """Describe how far the shadow segmenter agrees about an object, such as ``found 92 % of it (IoU 0.85)``.
 
     Parameters
@@ -56,9 +61,11 @@ def describe_agreement(share: float | None, iou: float | None) -> str:
         Share of the object that the shadow found, 0..1; None = they were not compared.
     iou
         Intersection over union with the shadow's detections that it meets, 0..1.
+    reason
+        Why they were not compared; None = not known.
     """
     if share is None or iou is None:
-        return NOT_COMPARED
+        return f"{NOT_COMPARED}: {reason}" if reason else NOT_COMPARED
     return f"the shadow segmenter found {100 * share:.0f} % of it (IoU {iou:.2f})"
 
 

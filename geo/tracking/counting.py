@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from pyproj import CRS
 
+from segwatch.geo.spectral.likelihood import log_likelihood_ratio
 from segwatch.geo.tracking.belief_model import Rates, find_score_bin
 from segwatch.geo.tracking.overlay import project_all
 from segwatch.geo.tracking.regions import Transition, is_near_minimum
@@ -27,6 +28,7 @@ from segwatch.geo.types.belief import (
 from segwatch.geo.types.tracking import (
     Change,
     ChangeKind,
+    Detection,
     Judgement,
     OpenChange,
     TrackedObservation,
@@ -44,7 +46,11 @@ RatesOf = Callable[[str], Rates]
 
 
 def update_beliefs(
-    step: TrackingStep, before: Mapping[UUID, TrackState], at: datetime, gap_days: float, rates: RatesOf
+    step: TrackingStep,
+    before: Mapping[UUID, TrackState],
+    observation: TrackedObservation,
+    gap_days: float,
+    rates: RatesOf,
 ) -> TrackingStep:
     """Update the belief of each object that the observation detected or missed, by forward filtering.
 
@@ -54,8 +60,8 @@ def update_beliefs(
         Of the observation, with the beliefs of before.
     before
         States before the observation.
-    at
-        Its acquisition time.
+    observation
+        What was observed.
     gap_days
         Days since the observation before.
     rates
@@ -63,18 +69,42 @@ def update_beliefs(
     """
     parents = {one.child: one.parent for one in step.lineage if one.kind is ChangeKind.SPLIT}
     new = {one.track_id for one in step.changes if one.kind is ChangeKind.APPEARED and not one.baseline}
+    at, found = observation.acquired_at, _group_by_track(step, observation)
     states = []
     for state in step.states:
         old = before.get(state.track_id) or before.get(parents.get(state.track_id, state.track_id))
         numbers = rates(state.target)
         there = _predict(old, state.track_id in new, at, gap_days, numbers)
         if state.last_seen == at:
-            states.append(replace(state, belief=_update(old, there, True, numbers, state)))
+            factor = _weigh_detections(found.get(state.track_id, ()), numbers)
+            states.append(replace(state, belief=_update(old, there, True, numbers, state, factor)))
         elif old is not None and state.misses > old.misses:
             states.append(replace(state, belief=_update(old, there, False, numbers, state)))
         else:
             states.append(state)
     return replace(step, states=tuple(states))
+
+
+def _group_by_track(step: TrackingStep, observation: TrackedObservation) -> dict[UUID, list[Detection]]:
+    found: dict[UUID, list[Detection]] = {}
+    for track_id, one in zip(step.detection_tracks, observation.detections, strict=True):
+        if track_id is not None:
+            found.setdefault(track_id, []).append(one)
+    return found
+
+
+def _weigh_detections(detections: Sequence[Detection], rates: Rates) -> float:
+    """Return how much likelier what is known of an object's detections is for a true one: score and spectral evidence.
+
+    Means weighted by area, as where a region is judged by what covers it.
+    """
+    areas = np.array([one.area_m2 for one in detections])
+    if not areas.sum():
+        return 1.0
+    scores = np.array([one.score for one in detections])
+    spectral = np.array([log_likelihood_ratio(one.target, one.evidence) for one in detections])
+    score, ratio = (float((values * areas).sum() / areas.sum()) for values in (scores, spectral))
+    return rates.weigh_score(score) * math.exp(ratio)
 
 
 def _predict(old: TrackState | None, is_new: bool, at: datetime, gap_days: float, rates: Rates) -> float:
@@ -86,15 +116,17 @@ def _predict(old: TrackState | None, is_new: bool, at: datetime, gap_days: float
     return old.belief.confidence * math.exp(-rates.deaths * days)
 
 
-def _update(old: TrackState | None, there: float, hit: bool, rates: Rates, state: TrackState) -> Belief:
-    """Update a belief by a detection or a miss (Bayes)."""
+def _update(
+    old: TrackState | None, there: float, hit: bool, rates: Rates, state: TrackState, factor: float = 1.0
+) -> Belief:
+    """Update a belief by a detection or a miss (Bayes); ``factor``: how much likelier the detection is a true one."""
     before = old.belief if old is not None else Belief()
     if hit and not before.observations_for:
-        confidence = there
+        confidence = there * factor / (there * factor + 1 - there)
     else:
         place_km2 = state.area_m2 / 1e6
         false = min(max(-math.expm1(-rates.false_alarms * place_km2), 1e-6), 0.5)
-        seen = (rates.detection, false) if hit else (1 - rates.detection, 1 - false)
+        seen = (rates.detection * factor, false) if hit else (1 - rates.detection, 1 - false)
         confidence = there * seen[0] / (there * seen[0] + (1 - there) * seen[1])
     confidence = round_confidence(confidence)
     supporting = before.observations_for + hit

@@ -258,7 +258,7 @@ class _Series:
         def rates(target: str) -> Rates:
             return Rates.estimate(self.counts.get(target) or TargetCounts(target), tolerance_m)
 
-        step = update_beliefs(step, before, at, gap_days, rates)
+        step = update_beliefs(step, before, observation, gap_days, rates)
         after = before | {state.track_id: state for state in step.states}
         lost, gained = (
             _map_regions(around.open_changes, kind) for kind in (ChangeKind.SHRANK, ChangeKind.GREW)

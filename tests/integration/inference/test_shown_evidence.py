@@ -104,6 +104,12 @@ def _check_map(client: TestClient, alert: dict[str, Any]) -> None:
     assert found["detection"]["shadow_share"] == alert["shadow_share"]
     assert found["last_change"]["evidence"] == alert["evidence"]
     assert "inside" in found["words"]["spectral evidence"]
+    assert (
+        f"(newest detection, {found['detection']['acquired_at'][:10]})" in found["words"]["spectral evidence"]
+    )
+    assert found["words"]["observations"] == (
+        f"{found['observations_for']} for it, {found['observations_against']} against it"
+    )
     assert found["words"]["second opinion"].startswith("the shadow segmenter found")
     assert found["words"]["evidence of the change"].startswith("mndwi")
     assert client.get(path, params={"at": "1980-01-01 00:00:00+00"}).status_code == 404

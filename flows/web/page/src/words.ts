@@ -27,9 +27,9 @@ export function describeBelief(alert: Alert): string {
   if (!status) return NOT_JUDGED;
   const corrected = calibrated(alert.confidence_calibrated);
   // another change may explain it, although no observation contradicts it
-  if (status === "refuted") return `refuted${disagree ? ` by ${observations(disagree)}` : ""}, ${percent(alert.confidence)} likely${corrected}`;
+  if (status === "refuted") return `refuted${disagree ? ` by ${observations(disagree)}` : ""}, ${percent(alert.confidence)} likely${corrected}${agree ? `; ${observations(agree)} for it` : ""}`;
   const words = status === "confirmed" ? `confirmed by ${observations(agree)}` : `provisional: ${observations(agree)} so far`;
-  return `${words}, ${percent(alert.confidence)} sure${corrected}`;
+  return `${words}, ${percent(alert.confidence)} sure${corrected}${disagree ? `; ${observations(disagree)} against it` : ""}`;
 }
 
 /** Who takes care of an alert. */
