@@ -72,6 +72,29 @@ def make_tiles(grid_height: int, grid_width: int, tile_px: int, overlap_px: int)
     return [Tile(row, col, height, width) for row in rows for col in cols]
 
 
+def make_lattice_tiles(grid: GeoBox, tile_px: int, overlap_px: int) -> list[Tile]:
+    """Cover a grid that was made for other tiles: with those of the lattice of the ground that it contains.
+
+    A segmenter so sees the ground in the tiles that it would see in a grid of its own. Where the grid does not reach
+    whole tiles of the lattice, at its borders, tiles are moved to be inside; a smaller grid is one smaller tile.
+
+    Returns
+    -------
+    list[Tile]
+        In row-major order.
+    """
+    origin, step = get_origin(grid), tile_px - overlap_px
+    rows = _lattice_starts(origin.row, grid.height, tile_px, step)
+    cols = _lattice_starts(origin.col, grid.width, tile_px, step)
+    height, width = min(tile_px, grid.height), min(tile_px, grid.width)
+    return [Tile(row, col, height, width) for row in rows for col in cols]
+
+
+def _lattice_starts(first: int, length: int, tile_px: int, step: int) -> list[int]:
+    last = max(length - tile_px, 0)
+    return sorted({0, *range(-first % step, last + 1, step), last})
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnSpan:
     """Neighbouring columns of a grid that are processed on their own, from top to bottom.

@@ -347,6 +347,7 @@ class _GroupPrediction:
         self._batch = batch
         self._active = usable
         self._view = group.view
+        self._every_tile = _choose_tiles(group, segmenter.tile_px)
         self._columns: ColumnSpan | None = None
         self._queue: list[tuple[Tile, NDArray[np.uint8]]] = []
         self.tally = _Tally()
@@ -367,7 +368,7 @@ class _GroupPrediction:
         self._columns = columns
         grid, side = self._view.grid, self._segmenter.tile_px
         shape = (grid.height, grid.width, side, compute_overlap(side))
-        self._plan = [tile for tile in self._view.tiles if columns.has(tile)]
+        self._plan = [tile for tile in self._every_tile if columns.has(tile)]
         self._top = 0
         # plain arrays: the buffers grow and shrink by rows with every strip; segmenters take numpy tiles (ADR 0011)
         self._rgb: NDArray[np.uint8] = np.zeros((0, columns.width, 3), np.uint8)
@@ -505,6 +506,14 @@ class _GroupPrediction:
         self._rgb, self._valid = self._rgb[count:].copy(), self._valid[count:].copy()
         self._clear = self._clear[count:].copy()
         self._top = stop
+
+
+def _choose_tiles(group: ObservationGroup, tile_px: int) -> Sequence[Tile]:
+    """Choose the tiles that a segmenter sees: the group's, or its own where the group was cut for another segmenter."""
+    view = group.view
+    if tile_px == group.tile_px:
+        return view.tiles
+    return view.area.select(tiling.make_lattice_tiles(view.grid, tile_px, compute_overlap(tile_px)), view.grid)
 
 
 def _make_observer(observation: LeasedObservation, grid: GeoBox) -> Observer:

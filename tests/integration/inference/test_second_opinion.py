@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
@@ -28,6 +29,8 @@ from tests.support.spectral_scenes import (
     YEARS,
     Broken,
     DarkWater,
+    Prediction,
+    Tiles,
     dry_up,
     make_profile,
     queue_river,
@@ -255,6 +258,34 @@ class Twin(DarkWater):
 
     version = "twin@1"
     tile_px = 96
+
+
+class Strict(DarkWater):
+    """Takes tiles of its own size only, as models do that resize others."""
+
+    version = "strict@1"
+    tile_px = 64
+
+    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Prediction]]:
+        """Mark what is dark; tiles of another size have nothing."""
+        fits = all(tile.shape[:2] == (self.tile_px, self.tile_px) for tile in tiles)
+        return super().segment(tiles if fits else [np.full_like(tile, 255) for tile in tiles], instructions)
+
+
+def test_a_shadow_sees_the_tiles_that_it_would_see_by_itself(
+    engine: Engine, settings: FlowSettings, url: str, tmp_path: Path
+) -> None:
+    profile = make_profile(tmp_path)
+    queue_river(engine, url, profile, Strict.version, (1985,), name="alone")
+    _work(engine, settings, Strict())
+    for number, main in enumerate((load_named("spectral"), Twin())):
+        queue_river(engine, url, profile, main.version, (1985,), name=f"beside-{number}")
+        shadow = f"{Strict.__module__}:{Strict.__name__}"
+        _work(engine, settings.model_copy(update={"shadow": shadow}), main)
+    (alone,) = _rows(engine, "SELECT sum(area_m2) AS m2 FROM watch.detections WHERE watch = 'alone'")
+    shadows = _rows(engine, "SELECT both_m2 + only_shadow_m2 AS m2 FROM watch.shadow_comparisons")
+    assert alone["m2"] > 1e6
+    assert [one["m2"] for one in shadows] == pytest.approx([alone["m2"]] * 2, rel=0.02)
 
 
 def test_spectral_segments_by_itself(
