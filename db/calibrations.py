@@ -13,17 +13,20 @@ OBJECT, CHANGE = "object", "change"
 SUBJECTS = (OBJECT, CHANGE)
 
 #: Labels of objects and changes that had a confidence when they were drawn, each with the number of units that it
-#: stands for; and reviews of objects without such a label, which stand for themselves.
+#: stands for; and reviews of objects without such a label, which stand for themselves. What several assessments drew
+#: counts once, with its newest label.
 _JUDGED = text(
     """
     WITH labelled AS (
-        SELECT CASE WHEN p.change_id IS NULL THEN 'object' ELSE 'change' END AS subject, p.track_id, p.confidence,
+        SELECT DISTINCT ON (p.track_id, p.change_id)
+               CASE WHEN p.change_id IS NULL THEN 'object' ELSE 'change' END AS subject, p.track_id, p.confidence,
                (l.label = ANY (p.agreeing)) <> (p.stratum = 'refuted') AS is_true, 1 / p.probability AS weight
         FROM segwatch.assessment_sample p
         JOIN segwatch.assessment a ON a.id = p.assessment_id
         JOIN segwatch.current_label l ON l.sample_id = p.id AND l.label <> 'unclear'
         WHERE a.series_id = :series_id AND p.target = :target AND p.confidence IS NOT NULL
-          AND (p.change_id IS NOT NULL OR p.stratum = 'object'))
+          AND (p.change_id IS NOT NULL OR p.stratum = 'object')
+        ORDER BY p.track_id, p.change_id, a.ordinal DESC)
     SELECT confidence, is_true, weight FROM labelled WHERE subject = :subject
     UNION ALL
     SELECT t.confidence, v.verdict <> 'rejected', 1.0

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segwatch.flows.cli.console import Json, WatchName, clear_errors, out, print_json
+from segwatch.flows.cli.console import Json, WatchName, clear_errors, out, print_json, say
 from segwatch.flows.cli.parsing import TIME_FORMS, parse_last_moment, parse_moment
+from segwatch.flows.runtime.progress import step
 
 if TYPE_CHECKING:
     from segwatch.flows.report.exposure import Layers
@@ -34,6 +35,8 @@ class Format(StrEnum):
     GPKG = "gpkg"
 
 
+#: A briefing takes seconds to minutes.
+_SAY_EVERY_SECONDS = 10.0
 #: Characters of a title, as many as the page shows.
 _MAX_TITLE = 160
 
@@ -133,8 +136,12 @@ def _write(
         given.population or own.population, given.buildings or own.buildings, given.roads or own.roads
     )
     files = []
-    with assemble.open_worker_engine(settings) as engine:
+    with (
+        assemble.open_worker_engine(settings) as engine,
+        step(say, f"{watch}: gathering figures and pictures", every_seconds=_SAY_EVERY_SECONDS) as tell,
+    ):
         found = gather_briefing(engine, settings, Request(watch, *period, title, layers))
+        tell(f"{watch}: writing {', '.join(forms)}")
         rendered = render(found, lang or settings.report_language)
         folder.mkdir(parents=True, exist_ok=True)
         for form in forms:

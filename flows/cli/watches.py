@@ -255,8 +255,8 @@ def _print_comparison(found: Comparison) -> None:
     print_table(head, totals, title=f"{found.watch}: {found.model} and, as its shadow, {found.shadow}")
     if found.share is not None:
         say(
-            f"compared on {found.compared} of {found.observed} scene(s); the shadow runs on "
-            f"{format_share_percent(found.share)}"
+            f"compared on {found.compared} of the {found.observed} scene(s) observed since it runs, on "
+            f"{format_share_percent(found.share)} of them"
         )
     switch = [
         (

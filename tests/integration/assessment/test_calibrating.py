@@ -64,6 +64,19 @@ def test_the_calibrated_confidence_is_shown_beside_the_raw_one(board: Ledger) ->
     assert held["n"] == 1
 
 
+def test_what_two_assessments_drew_counts_once_with_its_newest_label(board: Ledger) -> None:
+    draw(board, samples=300)
+    label_west(board)
+    (before, _) = calibrate(board.engine, "lakes")
+    draw(board, samples=300)
+    with board.engine.begin() as conn:
+        for row in list_samples(board):
+            assessments.add_label(conn, row["sample_id"], Label.BOTH, "ben")
+    (after, _) = calibrate(board.engine, "lakes")
+    assert after.judged == before.judged
+    assert after.calibration is None, "all newest labels are alike"
+
+
 def test_reviews_count_for_themselves(board: Ledger) -> None:
     """Ten rejected objects and thirty confirmed ones of the same confidence, without any sample."""
     rows = board.rows("SELECT track_id, confidence FROM watch.objects_now ORDER BY confidence, track_id")

@@ -22,7 +22,7 @@ from segwatch.geo.assessment.calibration import fit_calibration
 from segwatch.geo.types.assessment import Judged
 from tests.conftest import Database
 from tests.invariants.conftest import Ledger
-from tests.support.assessing import WORLD, arrive, believe, draw, label_all
+from tests.support.assessing import WORLD, arrive, believe, draw, label_all, list_samples
 from tests.support.briefings import brief
 
 
@@ -158,5 +158,10 @@ def test_the_command_line_shows_the_same(
     shown = run_segwatch("assess", "report", "lakes")
     assert "water, appeared: there are only 1, all of them are samples" in shown
     assert line in shown
+    assert "refuted changes that did not happen" not in shown, "none was refuted"
+    assert "appeared: changes that happened" in shown
+    samples = len(list_samples(ledger))
+    again = run_segwatch("assess", "start", "lakes", "--samples", "60", "--seed", "6")
+    assert f"has {samples} label(s): reports and the map show its figures until the new one has a label" in again
     assert "hectares" in shown
     assert "too few labels" in run_segwatch("assess", "calibrate", "lakes")

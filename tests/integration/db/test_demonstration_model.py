@@ -44,6 +44,13 @@ def test_every_number_says_which_model_it_is_of(ledgers: Any, model: str, words:
     (watch,) = ledger.rows("SELECT watch, model, is_demonstration FROM watch.watches")
     assert (watch["model"], watch["is_demonstration"]) == (model, words != "not assessed")
     with ledger.engine.connect() as conn:
+        selection = analyst.Selection(watch["watch"])
+        for columns, read in (
+            (analyst.OBJECT_COLUMNS, analyst.iter_objects),
+            (analyst.CHANGE_COLUMNS, analyst.iter_changes),
+        ):
+            exported = [row[columns.index("accuracy")] for rows in read(conn, selection) for row in rows]
+            assert set(exported) == {words}
         accuracy = analyst.read_accuracy(conn, watch["watch"])
         (listed,) = analyst.list_watches(conn)
     assert analyst.describe_accuracy(accuracy) == listed["accuracy"] == [words]

@@ -148,6 +148,15 @@ class Story:
         return both[0]
 
 
+#: The answer of the scene that raised the change, at its place.
+WHY = """
+    SELECT w.answer FROM watch.changes c,
+        LATERAL (SELECT ST_PointOnSurface(c.geom) AS point) p,
+        LATERAL watch.why_not(ST_X(p.point), ST_Y(p.point), c.valid_at, c.watch) w
+    WHERE w.observation_id = c.observation_id
+"""
+
+
 @pytest.fixture
 def story(world: Any, kit: Any) -> Story:
     made = Story(world, kit)
@@ -350,6 +359,7 @@ def test_the_alert_of_a_refuted_change_is_resolved_and_wakes_nobody(story: Story
     story.observe(PROVISIONAL)
     (alert,) = story.rows("SELECT status, change_status FROM watch.alerts")
     assert (alert["status"], alert["change_status"]) == ("open", "provisional")
+    assert story.rows(WHY) == [{"answer": "alerted"}]
     with story.world.engine.begin() as conn:
         conn.execute(
             text("UPDATE segwatch.alert SET escalate_at = now(), escalate_to = '{https://boss.example/}'")
@@ -361,7 +371,9 @@ def test_the_alert_of_a_refuted_change_is_resolved_and_wakes_nobody(story: Story
     assert (alert["status"], alert["status_by"]) == ("resolved", "segwatch")
     assert alert["status_note"] == "further observations refute the change"
     assert alert["status_at"] is not None
+    assert story.rows(WHY) == [{"answer": "refuted"}], "no alert that holds"
     story.judge_late(CONFIRMED, 0.9)
+    assert story.rows(WHY) == [{"answer": "alerted"}]
     with story.world.engine.begin() as conn:
         assert outbox.escalate(conn) == 1
     (boss,) = story.rows("SELECT payload FROM segwatch.delivery WHERE channel = 'https://boss.example/'")

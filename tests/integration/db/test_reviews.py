@@ -78,9 +78,9 @@ def test_a_rejected_object_stays_rejected_when_it_is_found_again(ledgers: Any) -
         "suppressed",
         "suppressed",
         "suppressed",
-        "alerted",
+        "suppressed",
         "nothing found",
-    ]
+    ], "the alert of the second scene does not hold: its change was refuted, and its object rejected"
 
 
 def test_unsent_messages_about_a_rejected_object_are_given_up(ledgers: Any) -> None:

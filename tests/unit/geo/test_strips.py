@@ -25,7 +25,7 @@ from segwatch.geo.grid import get_crs
 from segwatch.geo.polygons import Region, Tracer
 from segwatch.geo.seams import join_regions
 from segwatch.geo.stitch import Stitched, Stitcher
-from segwatch.geo.tiling import make_tiles, split_columns
+from segwatch.geo.tiling import extend_to_tiles, make_lattice_tiles, make_tiles, split_columns
 from segwatch.geo.types.watch import PolygonStyle
 
 HEIGHT, WIDTH = 30, 20
@@ -203,3 +203,27 @@ def test_rows_of_an_area_are_those_of_the_whole(edges: list[int]) -> None:
     whole = AreaMask(area, GRID).rasterize(GRID)
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert mask.pixels == pytest.approx(whole.sum(), rel=0.05)
+
+
+@given(
+    st.integers(0, 5000), st.integers(0, 5000), st.integers(1, 400), st.integers(1, 400),
+    st.sampled_from([(64, 256), (256, 64), (96, 128), (64, 64)]),
+)  # fmt: skip
+def test_a_grid_that_was_made_for_other_tiles_has_those_of_the_ground(
+    row: int, col: int, height: int, width: int, sides: tuple[int, int]
+) -> None:
+    """Where the own grid of a segmenter lies within that of another one, it sees the same tiles of the area."""
+    side, other = sides
+    area = GeoBox((height, width), Affine(10, 0, 10 * col, 0, -10, -10 * row), "EPSG:32633")
+    whole, own = (extend_to_tiles(area, one, one // 4) for one in (other, side))
+    made = make_lattice_tiles(whole, side, side // 4)
+    covered = np.zeros(tuple(whole.shape), bool)
+    for one in made:
+        assert 0 <= one.row <= whole.height - one.height
+        assert 0 <= one.col <= whole.width - one.width
+        covered[one.row : one.row + one.height, one.col : one.col + one.width] = True
+    assert covered.all()
+    down, right = (round(one) for one in (~whole.transform * (own.transform.c, own.transform.f))[::-1])
+    if down >= 0 and right >= 0 and down + own.height <= whole.height and right + own.width <= whole.width:
+        alone = {(one.row + down, one.col + right) for one in make_tiles(*own.shape, side, side // 4)}
+        assert alone <= {(one.row, one.col) for one in made}

@@ -14,9 +14,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp
                 -- failed tiles leave the footprint as clouds do; which of the two is not stored
                 WHEN NOT ST_Intersects(o.footprint, place.point) AND o.tiles_failed > 0 THEN 'failed'
                 WHEN NOT ST_Intersects(o.footprint, place.point) THEN 'cloudy'
-                WHEN EXISTS (SELECT 1 FROM segwatch.held_change c JOIN segwatch.alert e ON e.change_id = c.id
+                WHEN EXISTS (SELECT 1 FROM segwatch.change c
+                             JOIN segwatch.alert e ON e.change_id = c.id
+                             JOIN segwatch.held_change h ON h.id = c.id
                              WHERE c.observation_id = o.id AND c.retracted_at IS NULL
-                               AND c.status IS DISTINCT FROM 'refuted'
+                               AND h.status IS DISTINCT FROM 'refuted'
                                AND ST_Intersects(c.geom, place.point)) THEN 'alerted'
                 WHEN EXISTS (SELECT 1 FROM segwatch.verdict v
                              WHERE v.verdict = 'rejected' AND v.track_id IN (
