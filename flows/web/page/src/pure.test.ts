@@ -3,7 +3,7 @@ import { DEFAULTS, readAddress, writeAddress } from "./address";
 import { coverView } from "./map/ahead";
 import { describePlace, groupByPlace } from "./places";
 import type { Alert } from "./types";
-import { isoTime } from "./times";
+import { findScene, isoTime } from "./times";
 import { area, boxOf, describeStatus, percent, tileBoxOf } from "./words";
 
 describe("the address", () => {
@@ -19,6 +19,16 @@ describe("the address", () => {
     expect(writeAddress(DEFAULTS)).toBe("");
     expect(readAddress("#mode=fly&view=1/2&sort=x&theme=")).toEqual(DEFAULTS);
     expect(readAddress("#view=99/0/0").view).toBeNull();
+  });
+});
+
+describe("the scene on show", () => {
+  const scenes = ["observed", "failed", "pending"].map((state, index) => ({ acquired_at: `2024-05-${index + 1}1T10:00:00Z`, state }));
+  it("is the newest observed one, until another is asked for", () => {
+    expect(findScene(scenes, "")).toBe(0);
+    expect(findScene(scenes, "2024-05-31T10:00:00Z")).toBe(2);
+    expect(findScene(scenes.slice(1), "")).toBe(1);
+    expect(findScene([], "")).toBe(-1);
   });
 });
 

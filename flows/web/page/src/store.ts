@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Address, readAddress, writeAddress } from "./address";
 import { type Draft, NO_DRAFT } from "./drafts/types";
-import { instant } from "./times";
+import { findScene, instant } from "./times";
 import type { Why } from "./panels/WhyNot";
 import type { Alert, Alerts, Background, DrawnObject, Scene, UnusedScene, Watch } from "./types";
 
@@ -84,12 +84,7 @@ export const currentWatch = (state: State): Watch | null =>
   ready(state.watches)?.find((one) => one.watch === state.address.watch) ?? null;
 
 /** Index of the scene on show; -1 without scenes. */
-export function sceneIndex(state: State): number {
-  const scenes = ready(state.scenes) ?? [];
-  const at = instant(state.address.at);
-  const found = scenes.findIndex((one) => instant(one.acquired_at) === at);
-  return found >= 0 ? found : scenes.length - 1;
-}
+export const sceneIndex = (state: State): number => findScene(ready(state.scenes) ?? [], state.address.at);
 
 /** Index of the earlier scene of a comparison. */
 export function earlierIndex(state: State): number {

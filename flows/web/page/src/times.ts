@@ -11,3 +11,11 @@ export function addressTime(time: string): string {
   const at = instant(time);
   return Number.isNaN(at) ? "" : new Date(at).toISOString().replace(".000Z", "Z");
 }
+
+/** Index of the scene of a time; else of the newest observed one, since a scene that waits or failed shows nothing new. */
+export function findScene(scenes: readonly { acquired_at: string; state: string }[], at: string): number {
+  const found = scenes.findIndex((one) => instant(one.acquired_at) === instant(at));
+  if (found >= 0) return found;
+  const observed = scenes.map((one) => one.state).lastIndexOf("observed");
+  return observed >= 0 ? observed : scenes.length - 1;
+}
