@@ -18,7 +18,7 @@ from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.inference import drain, tiled
 from segwatch.flows.inference.drain import Drain
-from segwatch.flows.inference.segmenters import InstructionSegmenter, Segmenter, load_named
+from segwatch.flows.inference.segmenters import InstructionSegmenter, Prediction, Segmenter, Tiles, load_named
 from segwatch.flows.inference.spectral import SpectralSegmenter
 from segwatch.flows.pipeline.tracking import track_ready
 from segwatch.geo.tracking.evidence_conditions import parse_condition
@@ -29,8 +29,6 @@ from tests.support.spectral_scenes import (
     YEARS,
     Broken,
     DarkWater,
-    Prediction,
-    Tiles,
     dry_up,
     make_profile,
     queue_river,
@@ -278,7 +276,8 @@ def test_a_shadow_sees_the_tiles_that_it_would_see_by_itself(
     profile = make_profile(tmp_path)
     queue_river(engine, url, profile, Strict.version, (1985,), name="alone")
     _work(engine, settings, Strict())
-    for number, main in enumerate((load_named("spectral"), Twin())):
+    mains: tuple[Segmenter | InstructionSegmenter, ...] = (load_named("spectral"), Twin())
+    for number, main in enumerate(mains):
         queue_river(engine, url, profile, main.version, (1985,), name=f"beside-{number}")
         shadow = f"{Strict.__module__}:{Strict.__name__}"
         _work(engine, settings.model_copy(update={"shadow": shadow}), main)
