@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ _TOGETHER = (
 for _name in list(os.environ):
     if _name.startswith(("SEGWATCH_", "PREFECT_", "PG")) and _name != "SEGWATCH_PG_BINDIR":
         del os.environ[_name]
+# What pytest rewrites and Python compiles is kept: every process of the tests would do it again, which takes seconds
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Test processes share the cores: threads of torch and BLAS that wait for each other take most of the time otherwise
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a test is no race: other processes share the machine
