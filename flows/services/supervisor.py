@@ -27,6 +27,8 @@ from segwatch.flows.services import keeper
 from segwatch.flows.services.accounts import ServiceAccount, find_base_python
 from segwatch.flows.services.processes import is_listening, read_start_ticks, stop_group
 
+#: A service starts in 5 s; on a machine that is busy, a Prefect server that creates its tables takes minutes.
+_START_SECONDS = 300.0
 #: Messages of services whose port is in use.
 _IN_USE = re.compile(
     "address already in use|is already in use|already running on port|port \\d+ is taken", re.IGNORECASE
@@ -196,7 +198,7 @@ class Supervisor:
         _make_private(self._folder)
         return (self._folder / f"{name}.restarts").open("wb")
 
-    def wait(self, name: str, url: str, seconds: float = 90.0) -> None:
+    def wait(self, name: str, url: str, seconds: float = _START_SECONDS) -> None:
         """Wait until the service responds at ``url`` with success.
 
         Raises
