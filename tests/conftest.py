@@ -25,7 +25,7 @@ from xdist.scheduler import LoadScopeScheduling
 from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
-from tests.support.paths import make_home
+from tests.support.paths import DATA, make_home
 
 _TEMPLATE = "segwatch"
 _TWO_STACKS, _README = "tests/acceptance/test_two_stacks.py", "tests/acceptance/test_readme.py"
@@ -45,6 +45,8 @@ for _name in list(os.environ):
 # What pytest rewrites and Python compiles is kept: every process of the tests would do it again, which takes seconds
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Every client of httpx and Prefect loads the certificates of all authorities, which takes it 20 ms; one is enough here
+os.environ["SSL_CERT_FILE"] = str(DATA / "authority.pem")
 # Test processes share the cores: threads of torch and BLAS that wait for each other take most of the time otherwise
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a test is no race: other processes share the machine

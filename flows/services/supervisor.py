@@ -211,17 +211,19 @@ class Supervisor:
         import httpx
 
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            service = self.find(name)
-            if service is None:
-                raise self._explain_end(name, url)
-            try:
-                if httpx.get(url, timeout=2.0).is_success:
-                    self._require_listening(service, url)
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.2)
+        # one client: each of them loads the certificates, which takes longer than all else that is done here
+        with httpx.Client(timeout=2.0) as client:
+            while time.monotonic() < deadline:
+                service = self.find(name)
+                if service is None:
+                    raise self._explain_end(name, url)
+                try:
+                    if client.get(url).is_success:
+                        self._require_listening(service, url)
+                        return
+                except httpx.HTTPError:
+                    pass
+                time.sleep(0.2)
         raise ServiceError(
             f"service {name} did not respond at {url} within {seconds:.0f} s; {self._read_tail(name)}"
         )

@@ -104,7 +104,7 @@ def _result(stem: Path) -> tuple[int, str, str]:
 
 def _shell(folder: Path, script: str, *, seconds: float) -> subprocess.CompletedProcess[str]:
     """Bash as a new terminal has it: nothing of segwatch or Prefect in its environment."""
-    names = ("PATH", "LANG", "SEGWATCH_PG_BINDIR", "OMP_NUM_THREADS")
+    names = ("PATH", "LANG", "SEGWATCH_PG_BINDIR", "OMP_NUM_THREADS", "SSL_CERT_FILE")
     kept = {name: os.environ[name] for name in names if name in os.environ}
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-c", script],
