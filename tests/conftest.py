@@ -38,6 +38,22 @@ _TOGETHER = (
     _TWO_STACKS,
     "tests/integration/client/",
 )
+#: The files that take longest beside these, the longest first, so that no process is waited for that began one last.
+_LONG = (
+    "tests/chaos/test_chaos.py",
+    "tests/integration/web/test_api.py",
+    "tests/integration/db/test_cluster.py",
+    "tests/invariants/test_2_order_independent.py",
+    "tests/integration/sources/test_complete_searches.py",
+    "tests/integration/web/test_greedy_strangers.py",
+    "tests/integration/inference/test_hanging.py",
+    "tests/integration/sources/test_hostile_items.py",
+    "tests/integration/inference/test_outages.py",
+    "tests/integration/web/test_serving.py",
+    "tests/integration/inference/test_lost_work.py",
+    "tests/integration/cli/test_mistakes.py",
+    "tests/integration/learning/test_adapting.py",
+)
 
 for _name in list(os.environ):
     if _name.startswith(("SEGWATCH_", "PREFECT_", "PG")) and _name != "SEGWATCH_PG_BINDIR":
@@ -74,8 +90,8 @@ def _find_scope(nodeid: str) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of these folders together after their order was shuffled, and put them first."""
-    rank = {scope: number for number, scope in enumerate(_TOGETHER)}
+    """Keep the tests of these folders together after their order was shuffled, and put what takes longest first."""
+    rank = {scope: number for number, scope in enumerate((*_TOGETHER, *_LONG))}
     items.sort(key=lambda item: rank.get(_find_scope(item.nodeid), len(rank)))
 
 

@@ -22,6 +22,7 @@ from tests.support.paths import ROOT, make_home
 NOT_RUN = {
     "make demo": "installs packages; its last step, `segwatch demo`, is what the fixture runs",
     "make test": "it is what runs this test",
+    "segwatch demo": "the fixture ran it; tests/acceptance/test_two_stacks.py repeats it and compares",
     "segwatch source check sentinel2-l2a-earthsearch": "asks a public catalog",
     "segwatch event poll": "asks public feeds",
     "pip install 'segwatch[analysis]'": "installs packages",
