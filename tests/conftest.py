@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from xdist.scheduler import LoadScopeScheduling
 from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.engine import make_engine
 from segwatch.db.migrate import upgrade
-from tests.support.paths import make_home
+from tests.support.paths import DATA, make_home
 
 _TEMPLATE = "segwatch"
 _TWO_STACKS, _README = "tests/acceptance/test_two_stacks.py", "tests/acceptance/test_readme.py"
@@ -37,10 +38,31 @@ _TOGETHER = (
     _TWO_STACKS,
     "tests/integration/client/",
 )
+#: The files that take longest beside these, the longest first, so that no process is waited for that began one last.
+_LONG = (
+    "tests/chaos/test_chaos.py",
+    "tests/integration/web/test_api.py",
+    "tests/integration/db/test_cluster.py",
+    "tests/invariants/test_2_order_independent.py",
+    "tests/integration/sources/test_complete_searches.py",
+    "tests/integration/web/test_greedy_strangers.py",
+    "tests/integration/inference/test_hanging.py",
+    "tests/integration/sources/test_hostile_items.py",
+    "tests/integration/inference/test_outages.py",
+    "tests/integration/web/test_serving.py",
+    "tests/integration/inference/test_lost_work.py",
+    "tests/integration/cli/test_mistakes.py",
+    "tests/integration/learning/test_adapting.py",
+)
 
 for _name in list(os.environ):
     if _name.startswith(("SEGWATCH_", "PREFECT_", "PG")) and _name != "SEGWATCH_PG_BINDIR":
         del os.environ[_name]
+# What pytest rewrites and Python compiles is kept: every process of the tests would do it again, which takes seconds
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Every client of httpx and Prefect loads the certificates of all authorities, which takes it 20 ms; one is enough here
+os.environ["SSL_CERT_FILE"] = str(DATA / "authority.pem")
 # Test processes share the cores: threads of torch and BLAS that wait for each other take most of the time otherwise
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a test is no race: other processes share the machine
@@ -68,8 +90,8 @@ def _find_scope(nodeid: str) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of these folders together after their order was shuffled, and put them first."""
-    rank = {scope: number for number, scope in enumerate(_TOGETHER)}
+    """Keep the tests of these folders together after their order was shuffled, and put what takes longest first."""
+    rank = {scope: number for number, scope in enumerate((*_TOGETHER, *_LONG))}
     items.sort(key=lambda item: rank.get(_find_scope(item.nodeid), len(rank)))
 
 

@@ -27,6 +27,8 @@ from segwatch.flows.services import keeper
 from segwatch.flows.services.accounts import ServiceAccount, find_base_python
 from segwatch.flows.services.processes import is_listening, read_start_ticks, stop_group
 
+#: A service starts in 5 s; on a machine that is busy, a Prefect server that creates its tables takes minutes.
+_START_SECONDS = 300.0
 #: Messages of services whose port is in use.
 _IN_USE = re.compile(
     "address already in use|is already in use|already running on port|port \\d+ is taken", re.IGNORECASE
@@ -196,7 +198,7 @@ class Supervisor:
         _make_private(self._folder)
         return (self._folder / f"{name}.restarts").open("wb")
 
-    def wait(self, name: str, url: str, seconds: float = 300.0) -> None:
+    def wait(self, name: str, url: str, seconds: float = _START_SECONDS) -> None:
         """Wait until the service responds at ``url`` with success.
 
         The time is long because a busy machine takes minutes to start a Prefect server; a service that ends is
@@ -212,17 +214,19 @@ class Supervisor:
         import httpx
 
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            service = self.find(name)
-            if service is None:
-                raise self._explain_end(name, url)
-            try:
-                if httpx.get(url, timeout=2.0).is_success:
-                    self._require_listening(service, url)
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.2)
+        # one client: each of them loads the certificates, which takes longer than all else that is done here
+        with httpx.Client(timeout=2.0) as client:
+            while time.monotonic() < deadline:
+                service = self.find(name)
+                if service is None:
+                    raise self._explain_end(name, url)
+                try:
+                    if client.get(url).is_success:
+                        self._require_listening(service, url)
+                        return
+                except httpx.HTTPError:
+                    pass
+                time.sleep(0.2)
         raise ServiceError(
             f"service {name} did not respond at {url} within {seconds:.0f} s, but it runs; if this machine is busy, "
             f"repeat the command later: it goes on from here; {self._read_tail(name)}"

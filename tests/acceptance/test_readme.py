@@ -22,6 +22,7 @@ from tests.support.paths import ROOT, make_home
 NOT_RUN = {
     "make demo": "installs packages; its last step, `segwatch demo`, is what the fixture runs",
     "make test": "it is what runs this test",
+    "segwatch demo": "the fixture ran it; tests/acceptance/test_two_stacks.py repeats it and compares",
     "segwatch source check sentinel2-l2a-earthsearch": "asks a public catalog",
     "segwatch event poll": "asks public feeds",
     "pip install 'segwatch[analysis]'": "installs packages",
@@ -104,7 +105,7 @@ def _result(stem: Path) -> tuple[int, str, str]:
 
 def _shell(folder: Path, script: str, *, seconds: float) -> subprocess.CompletedProcess[str]:
     """Bash as a new terminal has it: nothing of segwatch or Prefect in its environment."""
-    names = ("PATH", "LANG", "SEGWATCH_PG_BINDIR", "OMP_NUM_THREADS")
+    names = ("PATH", "LANG", "SEGWATCH_PG_BINDIR", "OMP_NUM_THREADS", "SSL_CERT_FILE")
     kept = {name: os.environ[name] for name in names if name in os.environ}
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-c", script],

@@ -154,10 +154,10 @@ def test_a_worker_of_the_other_gets_no_work(both: tuple[Demo, Demo]) -> None:
     url = here.stack.urls().prefect
     asked = f"{url}/api/work_pools/cpu/get_scheduled_flow_runs"
     user, _, password = read_prefect_secret(here.stack.home).partition(":")
-    assert httpx.post(asked, json={}, auth=(user, password), timeout=30).status_code == 200
+    assert httpx.post(asked, json={}, auth=(user, password), timeout=120).status_code == 200
     user, _, password = read_prefect_secret(there.stack.home).partition(":")
-    assert httpx.post(asked, json={}, auth=(user, password), timeout=30).status_code == 401
-    assert httpx.post(asked, json={}, timeout=30).status_code == 401
+    assert httpx.post(asked, json={}, auth=(user, password), timeout=120).status_code == 401
+    assert httpx.post(asked, json={}, timeout=120).status_code == 401
     stray = environment.find_running(there.stack.home) | {"PREFECT_API_URL": f"{url}/api"}
     argv = [sys.executable, "-P", "-m", "prefect", "worker", "start", "--pool", "cpu", "--type", "process"]
     done = subprocess.run(
@@ -175,12 +175,12 @@ def test_a_worker_of_the_other_gets_no_work(both: tuple[Demo, Demo]) -> None:
 
 def test_the_prefect_ui_opens_and_its_api_wants_the_password(both: tuple[Demo, Demo]) -> None:
     url = both[0].stack.urls().prefect
-    page = httpx.get(f"{url}/", headers={"Accept": "text/html"}, follow_redirects=True, timeout=30)
+    page = httpx.get(f"{url}/", headers={"Accept": "text/html"}, follow_redirects=True, timeout=120)
     assert page.status_code == 200
     assert "<html" in page.text
-    assert httpx.get(f"{url}/ui-settings", timeout=30).json()["auth"] == "BASIC"
+    assert httpx.get(f"{url}/ui-settings", timeout=120).json()["auth"] == "BASIC"
     foreign = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
-    answered = httpx.options(f"{url}/api/flow_runs/filter", headers=foreign, timeout=30)
+    answered = httpx.options(f"{url}/api/flow_runs/filter", headers=foreign, timeout=120)
     assert "access-control-allow-origin" not in answered.headers
 
 

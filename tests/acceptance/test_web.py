@@ -231,7 +231,7 @@ def marking(system: System, mapped: str) -> Iterator[str]:
     """URL of a map on which the same watch's alerts may be marked."""
     url = f"http://127.0.0.1:{find_free_port()}"
     server = system.start("serve", "--port", url.rpartition(":")[2], SEGWATCH_REVIEW_TOKEN=TOKEN)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not _answers(url):
         assert time.monotonic() < until
         time.sleep(0.1)

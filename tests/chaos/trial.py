@@ -38,7 +38,6 @@ _WEIGHTS = {"kill": 5, "copy": 5, "catalog": 4, "imagery": 4, "disk": 4, "postgr
 _MAX_BACKLOG = 30
 _SETTLE_SECONDS = 900.0
 _DISK_SECONDS = 0.5
-_PREFECT_SECONDS = 300.0
 _COPY_SECONDS = 1.5
 
 _LEFT = text("""
@@ -260,7 +259,7 @@ class _Run:
         argv = [sys.executable, "-P", "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
         environment = self._prefect_environment(self.folder / "server")
         self._supervisor.start("prefect", [*argv, "--port", str(self._api_port)], environment)
-        self._supervisor.wait("prefect", f"http://127.0.0.1:{self._api_port}/api/health", _PREFECT_SECONDS)
+        self._supervisor.wait("prefect", f"http://127.0.0.1:{self._api_port}/api/health")
 
     def _fault_kill(self) -> None:
         number = self.chance.randrange(len(self._workers))

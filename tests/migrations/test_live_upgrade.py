@@ -67,7 +67,7 @@ def going_on(url: str, *statements: str) -> Iterator[Waits]:
     finally:
         done.set()
         for one in threads:
-            one.join(60)
+            one.join(300)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_long_question_holds_up_the_upgrade_and_not_those_who_ask_after_it(emp
             upgrade.join(2 * MAX_WAIT_SECONDS)
             assert upgrade.is_alive(), "it waits for the reader"
             reader.rollback()
-            upgrade.join(60)
+            upgrade.join(300)
     assert migrate.describe_state(empty) == "up to date"
     assert waits.errors == []
     assert max(waits.seconds) < MAX_WAIT_SECONDS

@@ -98,7 +98,7 @@ def test_two_upgrades_of_an_empty_database_at_once_both_succeed(cluster: Cluster
         reader.execute("SELECT pg_advisory_lock(7309845221)")
         with ThreadPoolExecutor(2) as pool:
             for done in [pool.submit(migrate.upgrade, empty) for _ in range(2)]:
-                done.result(120)
+                done.result(400)
     assert migrate.describe_state(empty) == "up to date"
 
 

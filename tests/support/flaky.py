@@ -39,7 +39,9 @@ def flaky_proxy(
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             # keep the proxy's host, so that the catalog's links lead back here
             headers = {name: self.headers[name] for name in _PASSED_ON if name in self.headers}
-            got = httpx.request(self.command, upstream + self.path, content=body, headers=headers, timeout=30)
+            got = httpx.request(
+                self.command, upstream + self.path, content=body, headers=headers, timeout=120
+            )
             if counted:
                 answers.append(got.status_code)
             self._send(got.status_code, got.content, got.headers.get("content-type", "application/json"))

@@ -24,7 +24,7 @@ def live(app: ASGIApp, **limits: Any) -> Iterator[str]:
     server = make_server(app, host="127.0.0.1", port=port, **limits)
     thread = Thread(target=server.run, daemon=True)
     thread.start()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not server.started:
         assert thread.is_alive()
         assert time.monotonic() < until

@@ -46,7 +46,7 @@ def silent_host() -> Iterator[tuple[str, Event]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if not answers.wait(60):
+            if not answers.wait(300):
                 return
             first, last = (int(part) for part in self.headers["range"].removeprefix("bytes=").split("-"))
             part = content[first : last + 1]

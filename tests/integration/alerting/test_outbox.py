@@ -361,14 +361,14 @@ def test_who_listens_in_the_database_is_told_when_the_alert_is_there(
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("LISTEN segwatch_alert")
         ledger.arrive([SceneContent(()), SceneContent((cells(1, 1, 3, 3),))], [0, 1])
-        (note,) = conn.notifies(timeout=5, stop_after=1)
+        (note,) = conn.notifies(timeout=60, stop_after=1)
         told = json.loads(note.payload)
         row = conn.execute(
             "SELECT kind, rule FROM watch.alerts WHERE alert_id = %s", (told["alert_id"],)
         ).fetchone()
         assert row == (told["kind"], told["rule"]) == ("appeared", told["rule"])
         ledger.arrive({1: SceneContent(())}, [1], version=1)
-        (note,) = conn.notifies(timeout=5, stop_after=1)
+        (note,) = conn.notifies(timeout=60, stop_after=1)
         assert json.loads(note.payload)["type"] == "segwatch.alert.retracted"
 
 

@@ -143,7 +143,7 @@ def test_a_channel_that_is_removed_while_messages_are_sent_gets_no_more_of_them(
             self.rfile.read(int(self.headers["content-length"]))
             got.append(self.path)
             begun.set()
-            assert go_on.wait(30)
+            assert go_on.wait(120)
             self.send_response(204)
             self.end_headers()
 
@@ -158,11 +158,11 @@ def test_a_channel_that_is_removed_while_messages_are_sent_gets_no_more_of_them(
         ledger.arrive([SceneContent(()), *many], [0, 1])
         sending = threading.Thread(target=lambda: deliver(ledger))
         sending.start()
-        assert begun.wait(30)
+        assert begun.wait(120)
         ledger.rule(channels=())
         time.sleep(0.2)
         go_on.set()
-        sending.join(60)
+        sending.join(120)
     assert len(got) <= 8, "those on their way, and no other"
     counts = states(ledger)["removed"]
     assert counts == {"delivered": len(got), "withdrawn": 36 - len(got)}

@@ -50,7 +50,7 @@ def on_a_terminal(*arguments: str, **more: str) -> str:
             if not part:
                 break
             written += part
-        assert command.wait(60) == 0, written
+        assert command.wait(300) == 0, written
     os.close(ours)
     return written.decode()
 
@@ -156,8 +156,8 @@ def test_the_shell_completes_names_and_ids(ledger: Ledger, commands: Database, n
     }  # fmt: skip
     code = "import sys; sys.argv = ['segwatch']; from segwatch.flows.cli import main; main()"
     command = [sys.executable, "-P", "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.split() == ["lakes"], done.stderr
     away = environment | {"SEGWATCH_DATABASE_URL": "postgresql://a:b@127.0.0.1:1/x"}
-    done = subprocess.run(command, env=away, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=away, capture_output=True, text=True, timeout=300, check=False)
     assert (done.stdout.strip(), done.stderr) == ("", "")

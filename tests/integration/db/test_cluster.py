@@ -52,7 +52,7 @@ def _kill(cluster: Cluster) -> None:
     pid = cluster.status().pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while cluster.status().running and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not cluster.status().running

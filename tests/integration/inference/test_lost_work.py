@@ -60,7 +60,7 @@ def receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             made.asked.set()
-            made.answers.wait(60)
+            made.answers.wait(300)
             made.taken.append(self.headers["webhook-id"])
             self.send_response(204)
             self.end_headers()
@@ -77,7 +77,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -138,7 +138,7 @@ def test_a_run_that_is_told_to_stop_gives_its_scenes_back_and_ends(
             until(lambda: held(engine) == 2)
             process.send_signal(number)
             begun = time.monotonic()
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=300)
     assert time.monotonic() - begun < 15
     assert process.returncode == 128 + number
     assert f"stopped by {number.name}; released: 2 observation(s)" in said
@@ -156,13 +156,13 @@ def test_what_a_killed_run_had_to_send_is_sent_by_the_next_one(
         queue(engine, files.url, Well.version)
         alert_everything(engine, hook.url)
         with segwatch_run(database, tmp_path, Well) as first:
-            assert hook.asked.wait(60)
+            assert hook.asked.wait(300)
             first.kill()
             first.wait()
         assert held(engine) == 1
         hook.answers.set()
         with segwatch_run(database, tmp_path, Well) as second:
-            out, said = second.communicate(timeout=60)
+            out, said = second.communicate(timeout=300)
     report = json.loads(out)
     assert report["deliver"] == {"delivered": 1, "failed": 0, "held": [], "withdrawn": 0}, said
     assert report["left"] == {"pending": []}
@@ -176,9 +176,9 @@ def test_a_run_that_is_told_to_stop_gives_its_messages_back(
         queue(engine, files.url, Well.version)
         alert_everything(engine, hook.url)
         with segwatch_run(database, tmp_path, Well) as process:
-            assert hook.asked.wait(60)
+            assert hook.asked.wait(300)
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGINT
     assert "released: 1 message(s)" in said or "released: nothing" in said
     assert held(engine) == 0
@@ -193,7 +193,7 @@ def test_a_courier_that_is_alive_keeps_its_messages_and_is_named(ledger: Ledger,
         waiting = ledger.rows("SELECT id FROM segwatch.delivery WHERE state = 'pending'")
         assert waiting
         with at_work.process("deliver", environment=environment) as courier:
-            assert hook.asked.wait(60)
+            assert hook.asked.wait(300)
             done = deliver_outbox(ledger.engine, load_settings(lease_seconds=LEASE_SECONDS))
             assert done.delivered == 0, "its leases are renewed"
             assert "message(s) held by deliver-" in done.held[0]
@@ -281,7 +281,7 @@ def test_a_real_notification_can_be_told_from_a_forged_one(ledger: Ledger, datab
 
         reader.execute("LISTEN segwatch_alert")
         ledger.arrive({2: SceneContent((LAKE, cells(4, 4, 6, 6)))}, [2])
-        (real,) = reader.notifies(timeout=5, stop_after=1)
+        (real,) = reader.notifies(timeout=60, stop_after=1)
         hint = json.loads(real.payload)
         assert [(str(one), kind) for one, kind, _ in found(real.payload)] == [(hint["alert_id"], "appeared")]
         for change in FORGED:
@@ -292,6 +292,6 @@ def test_a_real_notification_can_be_told_from_a_forged_one(ledger: Ledger, datab
             "the last one counts"
         )
         ledger.arrive({2: SceneContent((LAKE,))}, [2], version=1)
-        (retracted,) = reader.notifies(timeout=5, stop_after=1)
+        (retracted,) = reader.notifies(timeout=60, stop_after=1)
         ((_, _, since),) = found(retracted.payload)
         assert since is not None

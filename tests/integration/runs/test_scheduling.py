@@ -63,7 +63,7 @@ def test_schedules_of_a_watch_and_of_track_start_and_complete_runs_that_nobody_a
             ]
 
         names = ("observe/watch-lakes", "track/track")
-        _until(300, lambda: all(map(completed, names)))
+        _until(600, lambda: all(map(completed, names)))
         for one in names:
             times = {run.expected_start_time for run in _automatic(client, one, begun)}
             assert len(times) >= 2, "each at a time of its own, and the next ones minutes ahead"
@@ -84,7 +84,7 @@ def test_a_schedule_that_cannot_be_computed_stops_no_other_watch(server: Server)
         deploy.schedule_watches([replace(LAKES, name="a-broken", schedule="30 8 * * *")])
         deploy.schedule_watches([replace(LAKES, name="later", schedule="0 9 * * *")])
         for name in ("observe/watch-lakes", "observe/watch-later"):
-            _until(90, partial(_has_automatic, client, name))
+            _until(400, partial(_has_automatic, client, name))
         assert all(
             one.expected_start_time is None or one.expected_start_time.hour != 8
             for one in _automatic(client, "observe/watch-a-broken")
@@ -97,7 +97,7 @@ def test_the_scheduler_of_the_pinned_versions_works(server: Server) -> None:
         deploy.schedule_watches(
             [replace(LAKES, schedule="0 6 29 2 *"), replace(LAKES, name="daily", schedule="0 6 * * *")]
         )
-        _until(60, partial(_has_automatic, client, "observe/watch-daily"))
+        _until(400, partial(_has_automatic, client, "observe/watch-daily"))
 
 
 @contextmanager

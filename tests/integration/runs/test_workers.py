@@ -49,7 +49,7 @@ def test_no_deployment_has_a_step_that_needs_the_machine_it_came_from(server: Se
 
 def test_a_worker_runs_what_was_deployed_from_a_folder_that_is_gone(server: Server, worker: Engine) -> None:
     with working(server, "gpu"):
-        run: Any = run_deployment("segment/segment", timeout=120, poll_interval=1)
+        run: Any = run_deployment("segment/segment", timeout=400, poll_interval=1)
     assert run.state.is_completed(), run.state.message
 
 
@@ -136,7 +136,7 @@ def _past_the_deployment(client: SyncPrefectClient, deployment: Any, variables: 
 
 def _until(client: SyncPrefectClient, runs: list[UUID], holds: Callable[[State], bool]) -> list[State]:
     """Their states once this holds for each."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 400
     while True:
         states = [state for one in runs if (state := client.read_flow_run(one).state) is not None]
         if all(holds(state) for state in states):
@@ -232,7 +232,7 @@ def one_place(client: SyncPrefectClient, pool: str) -> Iterator[None]:
 
 def _wait_for_segmenter(engine: Engine, home: Path) -> int:
     """Return the process that segments, once it is at it."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 400
     while not (home / "frozen-once").exists():
         assert time.monotonic() < until
         time.sleep(0.2)

@@ -181,13 +181,13 @@ def test_a_run_of_a_worker_serves_the_same_on_its_port(engine: Engine, ledger: L
     with (
         register_run(engine, settings, "segment"),
         register_run(engine, settings, "track"),  # its port is taken, and it runs all the same
-        urllib.request.urlopen(address, timeout=10) as answer,
+        urllib.request.urlopen(address, timeout=60) as answer,
     ):
         found = scrape(answer.read().decode())
     assert found["segwatch_scenes_pending"] == {("lakes",): 1}
     assert "process_resident_memory_bytes" in found
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(address, timeout=10)
+        urllib.request.urlopen(address, timeout=60)
 
 
 def test_the_cost_of_a_scrape_does_not_follow_the_detections(ledger: Ledger) -> None:

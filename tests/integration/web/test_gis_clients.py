@@ -54,7 +54,7 @@ print(json.dumps({
 def test_gdal_lists_collections_and_reads_every_page(address: str) -> None:
     given = [address, *map(str, LAKE.bounds)]
     made = subprocess.run(
-        [sys.executable, "-c", GDAL, *given], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", GDAL, *given], capture_output=True, text=True, timeout=300, check=False
     )
     assert made.returncode == 0, made.stderr
     found = json.loads(made.stdout)
@@ -73,7 +73,7 @@ def test_gdal_lists_collections_and_reads_every_page(address: str) -> None:
 
 def test_a_map_client_finds_its_way(address: str) -> None:
     """Landing page, collections, pages within the map's box, TileJSON, tiles: what QGIS and leafmap do."""
-    with httpx.Client(base_url=address, timeout=30) as client:
+    with httpx.Client(base_url=address, timeout=120) as client:
 
         def get(url: str, **asked: str) -> Any:
             answer = client.get(

@@ -123,7 +123,7 @@ def test_a_host_of_imagery_that_never_answers_stops_nothing_else(
         assert (refused.status_code, time.monotonic() - began < 1.5) == (503, True), "it is not asked again"
         assert "host" in refused.json()["detail"]
         host_answers.set()
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while httpx.get(base + scene, timeout=60).status_code != 200:
             assert time.monotonic() < until
             time.sleep(0.2)
@@ -206,7 +206,7 @@ def test_a_database_that_never_answers_holds_up_only_who_asks_it(
                 assert time.monotonic() - began < SOON
             line.mend()
         assert {one.status_code for one in flood} <= {200, 503, 504}
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not httpx.get(f"{base}/readyz", timeout=60).is_success:
             assert time.monotonic() < until
         soon(base, *ASKING)
@@ -244,7 +244,7 @@ def test_a_query_ends_when_nobody_waits_for_it(database: Database, url: str, led
         host, _, port = base.removeprefix("http://").partition(":")
         with closing(socket.create_connection((host, int(port)))) as client:
             client.sendall(f"GET {ITEMS}?sortby=area_m2 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            until = time.monotonic() + 10
+            until = time.monotonic() + 120
             while count() == 0:
                 assert time.monotonic() < until
                 time.sleep(0.05)
@@ -277,7 +277,7 @@ def test_one_client_that_asks_too_often_waits_and_others_do_not(url: str, ledger
 def connected(base: str, first: bytes) -> socket.socket:
     host, _, port = base.removeprefix("http://").partition(":")
     made = socket.create_connection((host, int(port)))
-    made.settimeout(20)
+    made.settimeout(60)
     made.sendall(first)
     return made
 
@@ -286,7 +286,7 @@ def test_heads_that_never_end_are_cut_off(url: str, ledger: Ledger, monkeypatch:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 1.5)
     with live(create_app(url)) as base, ExitStack() as stack:
         slow = [stack.enter_context(connected(base, b"GET / HTTP/1.1\r\n")) for _ in range(30)]
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while slow:  # a byte now and then keeps none of them
             assert time.monotonic() < until
             slow = [one for one in slow if _goes_on(one)]

@@ -36,7 +36,7 @@ def test_a_role_that_may_write_serves_nobody(database: Database, role: str) -> N
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--port", str(find_free_port())],
-            env=environment(**given), capture_output=True, text=True, timeout=60, check=False,
+            env=environment(**given), capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
     finally:
         with psycopg.connect(database.superuser_url, autocommit=True) as conn:
@@ -59,7 +59,7 @@ def test_the_map_takes_the_role_that_reads(database: Database) -> None:
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as server:  # fmt: skip
         try:
-            until = time.monotonic() + 60
+            until = time.monotonic() + 300
             while not _answers(port):
                 assert time.monotonic() < until
                 assert server.poll() is None
@@ -86,7 +86,7 @@ def test_a_port_that_is_taken_is_named_with_one_that_is_free(database: Database)
         done = subprocess.run(
             [sys.executable, "-P", "-m", "segwatch.flows.cli", "serve", "--port", str(port)],
             env=environment(analyst=database.url("segwatch_analyst")),
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
     said = " ".join(done.stderr.split())
     assert done.returncode == 1
@@ -115,7 +115,7 @@ def test_a_server_beyond_loopback_wants_a_token(database: Database) -> None:
         env=environment(**urls), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as server:  # fmt: skip
         try:
-            until = time.monotonic() + 60
+            until = time.monotonic() + 300
             while not _answers(port):
                 assert time.monotonic() < until
                 assert server.poll() is None

@@ -29,7 +29,7 @@ def test_the_commands_and_lines_of_the_page_work(database: Database, ledger: Led
         given = {**os.environ, "API": address, "TOKEN": token.secret}
         for (_, text), command in zip(blocks, (["sh", "-ec"], [sys.executable, "-c"]), strict=True):
             made = subprocess.run(
-                [*command, text], env=given, capture_output=True, text=True, timeout=120, check=False
+                [*command, text], env=given, capture_output=True, text=True, timeout=300, check=False
             )
             assert made.returncode == 0, made.stderr
             assert "lakes" in made.stdout or "appeared" in made.stdout
