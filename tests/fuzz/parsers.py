@@ -98,6 +98,7 @@ from segwatch.geo.sources.search.paging import EndlessPaging, InvalidPage, StacR
 from segwatch.geo.sources.search.requests import HttpRequest
 from segwatch.geo.text.coordinates import parse_coordinates
 from segwatch.geo.text.spelling import describe_errors
+from segwatch.geo.text.storable import to_storable
 from segwatch.geo.types.event import Event, EventKind
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import ModelError
@@ -229,7 +230,8 @@ _HEADERS = (
 )  # fmt: skip
 
 
-def _read_headers(value: str) -> None:
+def _read_headers(text: str) -> None:
+    value = text.encode("utf-8", "replace").decode("latin-1")  # as clients decode them
     given = {
         "retry-after": value, "date": value, "content-length": value, "etag": value, "last-modified": value,
         "content-range": value,
@@ -264,7 +266,7 @@ def _check_link(href: str) -> None:
         with suppress(UnsafeHref):
             check()
     hrefs.redact_href(href)
-    name_source(href)
+    name_source(to_storable(href))
 
 
 # ---- imagery
@@ -275,7 +277,7 @@ def _write_tiff(**more: Any) -> bytes:
         "driver": "GTiff", "width": 64, "height": 48, "count": 3, "dtype": "uint8", "crs": "EPSG:32633",
         "transform": rasterio.Affine(10, 0, 500_000, 0, -10, 5_100_000),
     }  # fmt: skip
-    with rasterio.MemoryFile() as memory:
+    with rasterio.MemoryFile(ext=".jp2" if "QUALITY" in more else ".tif") as memory:
         with memory.open(**profile | more) as file:
             shape = (file.count, file.height, file.width)
             file.write((np.arange(np.prod(shape)).reshape(shape) % 251).astype(file.dtypes[0]))
@@ -526,7 +528,7 @@ def _list_tokens() -> SearchStrategy[str]:
     plain = damage_texts([f"{_NOW.isoformat()} {UUID(int=1)}"])
     return (
         inside
-        | st.builds(_pack, plain.map(lambda one: one.encode("utf-8", "surrogateescape")), st.just(1))
+        | st.builds(_pack, plain.map(lambda one: one.encode("utf-8", "replace")), st.just(1))
         | damage_texts(made)
     )
 
@@ -617,6 +619,12 @@ def _list_rasters() -> list[bytes]:
     transform = rasterio.Affine(0.01, 0, 13.9, 0, -0.01, 46.3)
     more = {"count": 1, "crs": "EPSG:4326", "transform": transform, "dtype": "float32"}
     return [_write_tiff(**more), _write_tiff(**more, tiled=True, blockxsize=16, blockysize=16, compress="deflate")]
+
+
+def _read_model_config(document: bytes) -> None:
+    found = parse_json(document)
+    if isinstance(found, dict):
+        SegEarthConfig.from_dict(found)
 
 
 def _read_model(files: dict[str, bytes]) -> Callable[[tuple[str, bytes]], None]:
@@ -811,7 +819,7 @@ PARSERS = (
     Parser("exposure-features", "buildings and roads", _count_features,
            _lazily(lambda: damage_json([json.loads(_write_areas())])), (ExposureRefused,), cost=10),
     Parser("exposure-raster", "raster of people", _count_raster, _bytes_of(_list_rasters), (ExposureRefused,), cost=4),
-    Parser("model-config", "configurations of models", lambda one: SegEarthConfig.from_dict(parse_json(one)),
+    Parser("model-config", "configurations of models", _read_model_config,
            _lazily(lambda: damage_json(_read_json("model/weights/tiny/config.json"))),
            (ModelError, ValueError, TooComplex)),
     Parser("model-folder", "folders of SegEarth-R2: configuration, tokenizer", _read_own,
