@@ -61,7 +61,7 @@ fuzz: setup
 
 sbom: setup
 	@mkdir -p build
-	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --mc-type application \
+	$(BIN)/python -m cyclonedx_py environment $(BIN)/python --pyproject pyproject.toml --mc-type application \
 		--output-reproducible --spec-version 1.6 --output-format JSON --validate --output-file build/sbom.json
 	@echo "build/sbom.json"
 
