@@ -55,7 +55,7 @@ def sanitize(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
 
 
 def find_acting(text: str) -> str | None:
-    """Find the first character that acts on what is shown instead of being shown: a control, or a mark that reorders."""
+    """Find the first character that acts on what follows it: a control, or a mark that reorders; escaped."""
     found = _ACTING.search(text)
     return None if found is None else to_one_line(found[0])
 

@@ -25,7 +25,9 @@ def main() -> int:
     """Fuzz every parser in a process of its own; 1 if one fails."""
     names = [one.name for one in PARSERS]
     options = argparse.ArgumentParser(prog="tests.fuzz", description=main.__doc__)
-    options.add_argument("--inputs", type=int, default=20_000, help="documents for each parser (default: 20000)")
+    options.add_argument(
+        "--inputs", type=int, default=20_000, help="documents for each parser (default: 20000)"
+    )
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--parser", choices=names, action="append", help="only this one; may be repeated")
     given = options.parse_args()

@@ -37,8 +37,8 @@ _ROUND = [[15 + math.cos(one / 800), 46 + math.sin(one / 800)] for one in range(
 TEXTS = (
     "", " ", "\0", "a\0b", "\ud800", "\u202eevil", "\x1b[31m", "x" * 10_000, "é" * 300, "../../etc/passwd",
     "file:///etc/passwd", "/vsicurl/http://169.254.169.254/", "http://169.254.169.254/latest/meta-data/",
-    "http://[::1", "//host/a", "https://user:secret@example.org/a.tif", "http://example.org:99999/", "local:a/b?version=1",
-    "javascript:alert(1)", "<script>alert(1)</script>", "=cmd()", "'; DROP TABLE x; --", "%00", "%ff%fe", "${HOME}",
+    "http://[::1", "//host/a", "https://user:secret@example.org/a.tif", "http://example.org:99999/",
+    "local:a/b?version=1", "javascript:alert(1)", "<script>alert(1)</script>", "=cmd()", "'; DROP TABLE x; --", "%00", "%ff%fe", "${HOME}",
     "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2024-02-30T00:00:00Z", "2024-05-01", "1e999", "nan",
     "-inf", "NaN,NaN,NaN,NaN", "0x10", "１２", "²", "Infinity",
 )  # fmt: skip
@@ -58,7 +58,15 @@ _VALUES = tuple(json.dumps(one) for one in (
     {"type": "Circle", "coordinates": [1, 2]},
 ))  # fmt: skip
 _WORDS = tuple(one.encode("utf-8", "surrogatepass") for one in TEXTS)
-_BYTES = (*_WORDS, *(one.encode() for one in _RAW.values()), b"\xff" * 4, b"\0" * 8, b"\x7f\xff\xff\xff", b"\x80", b"\r\n")
+_BYTES = (
+    *_WORDS,
+    *(one.encode() for one in _RAW.values()),
+    b"\xff" * 4,
+    b"\0" * 8,
+    b"\x7f\xff\xff\xff",
+    b"\x80",
+    b"\r\n",
+)
 
 _T = TypeVar("_T")
 _Edit = tuple[str, int, int, bytes]

@@ -88,9 +88,7 @@ def find_endpoints(root: str, document: Document) -> Endpoints:
 def lists_files(document: Document) -> bool:
     """Whether a document belongs to static files: an item, a list of items, or a document that links to items."""
     rels = {str(link.get("rel")) for link in iter_links(document)}
-    return document.get("type") in _TYPES_OF_FILES or bool(
-        rels & {"item", "child"}
-    )
+    return document.get("type") in _TYPES_OF_FILES or bool(rels & {"item", "child"})
 
 
 def choose_first_form(document: Document, location: ApiLocation | None) -> RequestForm:

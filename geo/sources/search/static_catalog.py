@@ -176,9 +176,7 @@ def _next_steps(response: StacResponse, request: HttpRequest, extent: SearchExte
     further = find_next_request(response, request, request) if kind == "FeatureCollection" else None
     if further is not None:
         yield _Step(further, page=True)
-    if kind in _ITEM_TYPES or (
-        kind == "Collection" and not extent.may_hold(response.document)
-    ):
+    if kind in _ITEM_TYPES or (kind == "Collection" and not extent.may_hold(response.document)):
         return
     for link in iter_links(response.document) if isinstance(response.document, dict) else ():
         href = resolve_link(response.href, link) if link.get("rel") in _FOLLOWED else None

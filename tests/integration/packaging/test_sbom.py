@@ -24,7 +24,9 @@ def test_the_packages_of_the_environment_are_listed(tmp_path: Path) -> None:
     found = _write_sbom(file)
     assert found["metadata"]["component"]["name"] == "segwatch"
     listed = {one["name"].lower().replace("_", "-").replace(".", "-"): one for one in found["components"]}
-    installed = {str(one.metadata["Name"]).lower().replace("_", "-").replace(".", "-") for one in distributions()}
+    installed = {
+        str(one.metadata["Name"]).lower().replace("_", "-").replace(".", "-") for one in distributions()
+    }
     assert len(listed) > 100
     assert installed - listed.keys() <= {"segwatch"}
     assert all(one["version"] and one["purl"].startswith("pkg:pypi/") for one in listed.values())

@@ -74,6 +74,8 @@ def test_names_that_catalogs_choose_are_no_markup_in_prefect(server: Server, eng
 
     show()
     with get_client(sync_client=True) as client:
-        texts = [str((one.data, one.description)) for one in client.read_artifacts() if "rivers" in str(one.key)]
+        texts = [
+            str((one.data, one.description)) for one in client.read_artifacts() if "rivers" in str(one.key)
+        ]
     assert len(texts) == 3, "two of the progress and one table"
     assert not any(mark in one for one in texts for mark in ("](", "<img"))
