@@ -38,7 +38,8 @@ TEXTS = (
     "", " ", "\0", "a\0b", "\ud800", "\u202eevil", "\x1b[31m", "x" * 10_000, "é" * 300, "../../etc/passwd",
     "file:///etc/passwd", "/vsicurl/http://169.254.169.254/", "http://169.254.169.254/latest/meta-data/",
     "http://[::1", "//host/a", "https://user:secret@example.org/a.tif", "http://example.org:99999/",
-    "local:a/b?version=1", "javascript:alert(1)", "<script>alert(1)</script>", "=cmd()", "'; DROP TABLE x; --", "%00", "%ff%fe", "${HOME}",
+    "local:a/b?version=1", "javascript:alert(1)",
+    "<script>alert(1)</script>", "=cmd()", "'; DROP TABLE x; --", "%00", "%ff%fe", "${HOME}",
     "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2024-02-30T00:00:00Z", "2024-05-01", "1e999", "nan",
     "-inf", "NaN,NaN,NaN,NaN", "0x10", "１２", "²", "Infinity",
 )  # fmt: skip

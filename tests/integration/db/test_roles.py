@@ -31,7 +31,8 @@ OTHERS = {
 _RIGHTS = text(
     """
     SELECT n.nspname AS schema, c.relname AS name, c.relkind IN ('v', 'm') AS is_view,
-           pg_get_userbyid(c.relowner) AS owner, r.role, array_remove(array_agg(DISTINCT a.privilege_type), NULL) AS rights,
+           pg_get_userbyid(c.relowner) AS owner, r.role,
+           array_remove(array_agg(DISTINCT a.privilege_type), NULL) AS rights,
            count(*) FILTER (WHERE a.is_grantable) AS may_grant
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN (SELECT 0 AS id, 'public' AS role UNION ALL SELECT oid, rolname FROM pg_roles WHERE NOT rolsuper) r
