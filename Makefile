@@ -8,10 +8,13 @@
 #   make clean        stop it and delete its data, after listing what goes
 #   make bench-NAME   run one benchmark: model, tracking, imagery, alerts, export, sql, web, pipeline or simulation
 #   make train        train the default model (hours); make train-tiny: the small model that ships with the product
+#   make fuzz         feed damaged documents to every parser that reads from outside; FUZZ_ARGS="--inputs 20000"
+#   make sbom         write build/sbom.json: the packages of the virtual environment with versions and licences (CycloneDX)
+#   make audit        look up known vulnerabilities of the pinned packages; needs the network
 #   make page         build the map from flows/web/page into flows/web/static (needs Node 20 and npm)
 #   make setup        only install what the others need
 #
-# Variables: PYTHON, SEGWATCH_HOME, TORCH_ARGS, CLEAN_ARGS, TRAINING_DATA; each is explained where it is set.
+# Variables: PYTHON, SEGWATCH_HOME, TORCH_ARGS, CLEAN_ARGS, FUZZ_ARGS, TRAINING_DATA; each is explained where it is set.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -49,6 +52,24 @@ page:
 fmt: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+FUZZ_ARGS ?=
+
+.PHONY: fuzz sbom audit
+fuzz: setup
+	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+sbom: setup
+	@mkdir -p build
+	$(BIN)/python -m cyclonedx_py environment $(BIN)/python --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --spec-version 1.6 --output-format JSON --validate --output-file build/sbom.json
+	@echo "build/sbom.json"
+
+# in an environment of its own, as it is no part of the product; a package that cannot be looked up fails it
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet pip-audit
+	build/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
 
 # stopping needs the virtual environment, so it is set up again if it is missing
 stop:

@@ -19,7 +19,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import checkpoint, json_files, model_version, pretrained, prompt, published_weights, tokenizer
+from segwatch.model import (
+    checkpoint,
+    json_files,
+    model_version,
+    pretrained,
+    prompt,
+    published_weights,
+    tokenizer,
+)
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import CheckpointError
 

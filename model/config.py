@@ -302,7 +302,9 @@ def _read(kind: type[T], values: Any, where: str) -> T:
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     for key, value in given.items():
         if not _fits(value, known[key], key):
-            raise ConfigError(f"{where}.{key} is {_show(value)}, which no model has; take the file of its weights")
+            raise ConfigError(
+                f"{where}.{key} is {_show(value)}, which no model has; take the file of its weights"
+            )
     return kind(**given)
 
 
@@ -316,9 +318,17 @@ def _fits(value: Any, kind: Any, name: str) -> bool:
     """Whether a value is of the kind of its field, and so small that a model of that size may exist."""
     if kind is int:
         least = _LEAST.get(name, 1)
-        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MOST.get(name, _MAX_SIZE)
+        return (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and least <= value <= _MOST.get(name, _MAX_SIZE)
+        )
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
     if kind == tuple[int, ...]:
-        return isinstance(value, tuple) and len(value) <= _MAX_STAGES and all(_fits(one, int, name) for one in value)
+        return (
+            isinstance(value, tuple)
+            and len(value) <= _MAX_STAGES
+            and all(_fits(one, int, name) for one in value)
+        )
     return isinstance(value, str) if kind is str or get_args(kind) else isinstance(value, kind)

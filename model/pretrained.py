@@ -93,7 +93,8 @@ def describe_wrong_end(directory: Path, config: SegEarthConfig) -> str | None:
         return None
     if theirs is None or theirs == config.eos_token_id:
         return None
-    return f"config.json gives eos_token_id {theirs}; {config.eos_token_id}, the tokenizer's {prompt.END}, is used"
+    own = f"{config.eos_token_id}, the tokenizer's {prompt.END}, is used"
+    return f"config.json gives eos_token_id {theirs!s:.40}; {own}"
 
 
 def read_official_config(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> SegEarthConfig:

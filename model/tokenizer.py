@@ -78,8 +78,8 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
             )
         except Exception as error:  # the libraries below raise plain Exception, too
             raise TokenizerError(
-                f"{directory}: its tokenizer cannot be read ({type(error).__name__}: {error!s:.200}); copy the tokenizer "
-                "files there again"
+                f"{directory}: its tokenizer cannot be read ({type(error).__name__}: {error!s:.200}); copy the "
+                "tokenizer files there again"
             ) from error
     vocabulary = tokenizer.get_vocab()
     if prompt.END not in vocabulary:

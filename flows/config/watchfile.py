@@ -29,6 +29,7 @@ from segwatch.geo.errors import GeoError
 from segwatch.geo.sources import profiles
 from segwatch.geo.sources.local import registry
 from segwatch.geo.spectral.indices import list_computable
+from segwatch.geo.text.printable import find_acting
 from segwatch.geo.text.spelling import describe_errors
 from segwatch.geo.text.storable import to_storable
 from segwatch.geo.tracking.evidence_conditions import parse_condition
@@ -154,6 +155,8 @@ def parse(document: object, *, base: Path, name: str, source: tuple[Profile, str
             raise ConfigError(
                 f"{name}: {where}: a character that cannot be stored (got {text!r}); take it out"
             )
+        if (acting := find_acting(text)) is not None:
+            raise ConfigError(f"{name}: {where}: the character {acting} acts on what follows it; take it out")
     return _build(file, *(source or _load_source(file.source, name)), base, name)
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from segwatch.db import analyst
 from segwatch.flows.inference.outcomes import DrainCounts
 from segwatch.flows.telemetry.scenes import SceneReport
+from segwatch.geo.text.printable import escape_for_chat
 
 _log = logging.getLogger(__name__)
 #: How often the progress is sent, and the table while the run lasts.
@@ -67,7 +68,7 @@ class SceneArtifacts:
         done = 100.0 * self._scenes / (self._scenes + left)
         words = f"{self._scenes} scene(s) done"
         if scene is not None:
-            words += f", the last one {scene}; {left} observation(s) open"
+            words += f", the last one {escape_for_chat(scene)}; {left} observation(s) open"
         if self._progress is None:
             made = create_progress_artifact(done, key=self._key("progress"), description=words)
             self._progress = cast(UUID, made)  # outside of an event loop it is no coroutine
@@ -98,8 +99,9 @@ class SceneArtifacts:
 
 
 def _make_row(report: SceneReport) -> dict[str, Any]:
+    """Make a row of the table. Prefect's UI renders Markdown, and catalogs choose the names of scenes."""
     return {
-        "scene": report.scene,
+        "scene": escape_for_chat(report.scene),
         "acquired": f"{report.acquired_at:%Y-%m-%d %H:%M}",
         "watches": ", ".join(report.watches),
         "outcomes": ", ".join(f"{name} {count}" for name, count in report.outcomes.items()),
@@ -107,5 +109,5 @@ def _make_row(report: SceneReport) -> dict[str, Any]:
         "seconds": round(report.seconds, 1),
         "compute s": round(report.compute_seconds, 1),
         "MB read": round(report.bytes_read / 1e6, 2),
-        "reason": report.reason,
+        "reason": escape_for_chat(report.reason),
     }

@@ -25,6 +25,8 @@ _CHAT_MARKUP = "<>@`|*\"'"
 #: Look-alikes of the characters that start mentions (``<!channel>``, ``@everyone``), links and code.
 _CHAT_ESCAPES = str.maketrans({"<": "\u2039", ">": "\u203a", "@": "\uff20", "`": "'"})
 _PLAIN = re.compile(r"[\x20-\x7e]*")
+#: Controls other than line ends and tabs, and marks that reorder what follows them until they are ended (UAX #9).
+_ACTING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -50,6 +52,12 @@ def sanitize(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
     """Reduce a text to one line of bounded length without secrets, for stored reasons and log messages."""
     # cut generously before redaction, to bound its time: a secret that is cut in two would not be recognized
     return to_one_line(redact(text[: 2 * max_chars + MAX_MESSAGE_CHARS]), max_chars)
+
+
+def find_acting(text: str) -> str | None:
+    """Find the first character that acts on what follows it: a control, or a mark that reorders; escaped."""
+    found = _ACTING.search(text)
+    return None if found is None else to_one_line(found[0])
 
 
 def escape_for_chat(text: str) -> str:

@@ -12,7 +12,7 @@ from segwatch.model.errors import CheckpointError
 
 #: ``model_type`` of the image model, and of the video model whose folder the hub has: it holds the former as its
 #: detector.
-_MODEL_TYPES = frozenset({"sam3", "sam3_video"})
+_MODEL_TYPES = ("sam3", "sam3_video")
 #: Bounds of numbers anywhere in the configuration; SAM 3 has images of 1008 pixels and widths up to 4736.
 _MOST = {
     "image_size": 4096,
@@ -68,12 +68,14 @@ def _check_config(file: Path) -> None:
 
 def _list_numbers(node: Any) -> Iterator[tuple[str, Any]]:
     """List the bounded numbers of a configuration, in its parts, too."""
-    if isinstance(node, dict):
-        for name, value in node.items():
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        for name, value in part.items() if isinstance(part, dict) else ():
             if name in _MOST and value is not None:
                 yield name, value
             else:
-                yield from _list_numbers(value)
+                waiting.append(value)
 
 
 def _check_weights(file: Path) -> None:

@@ -51,7 +51,7 @@ def run(parser: Parser, inputs: int, number: int, *, is_short: bool = False) -> 
     number
         Seed.
     is_short
-        Leave out what makes failing documents small; the run is then as long for one that fails as for one that does not.
+        Do not look for smaller documents that fail as well: a run that fails is then as short as others.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What comes from outside is accepted, or refused in words, in bounded time and memory; ``python -m tests.fuzz`` tries more."""
+"""What comes from outside is accepted or refused in words, at a bounded cost; ``python -m tests.fuzz`` tries more."""
 
 from __future__ import annotations
 

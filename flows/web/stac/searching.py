@@ -63,7 +63,7 @@ def parse_query(parameters: Iterable[tuple[str, str]], known: frozenset[str] = _
         if name in given:
             given[name] = [one for one in given[name].split(",") if one]
     if "intersects" in given:
-        given["intersects"] = _parse_json(given["intersects"].encode(), "intersects")
+        given["intersects"] = _parse_json(given["intersects"], "intersects")
     return _parse(given, known)
 
 
@@ -81,7 +81,7 @@ def parse_body(body: bytes) -> ItemSearch:
     return _parse({name: value for name, value in given.items() if value is not None}, _FIELDS)
 
 
-def _parse_json(text: bytes, where: str) -> Any:
+def _parse_json(text: bytes | str, where: str) -> Any:
     try:
         return parse_json(text)
     except (ValueError, TooComplex, RecursionError) as error:

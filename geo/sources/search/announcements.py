@@ -25,6 +25,9 @@ MAX_EVENTS = 100
 MAX_ITEMS = 1000
 _MAX_TEXT = 500
 _MAX_LINKS = 50
+#: Tuples, as values of documents from outside need not be hashable.
+_TYPES = ("Feature", "FeatureCollection")
+_OWN_LINKS = ("self", "root", "parent", "collection")
 _STRUCTURED = "application/cloudevents+json"
 _BATCH = "application/cloudevents-batch+json"
 
@@ -89,7 +92,7 @@ def _read_text(document: dict[str, Any], name: str) -> str:
 
 
 def _read_items(data: Any) -> Iterator[AnnouncedItem]:
-    if isinstance(data, dict) and data.get("type") not in {"Feature", "FeatureCollection"}:
+    if isinstance(data, dict) and data.get("type") not in _TYPES:
         data = data.get("item", data.get("items"))
     if isinstance(data, dict) and data.get("type") == "FeatureCollection":
         data = data.get("features")
@@ -132,7 +135,7 @@ def _read_hosts(links: Any) -> frozenset[str]:
     found = set()
     for link in links[:_MAX_LINKS] if isinstance(links, list) else ():
         href = link.get("href") if isinstance(link, dict) else None
-        if not isinstance(href, str) or link.get("rel") not in {"self", "root", "parent", "collection"}:
+        if not isinstance(href, str) or link.get("rel") not in _OWN_LINKS:
             continue
         try:
             parts = urlsplit(href)

@@ -68,7 +68,7 @@ def look_up_collection(collections: str, name: str, send: Send) -> CollectionInf
     if (
         isinstance(document, dict)
         and document.get("type") == "Collection"
-        and document.get("id") in {name, None}
+        and document.get("id") in (name, None)
     ):
         return CollectionInfo(name, describe_extent(document))
     names = _names(collections, send)

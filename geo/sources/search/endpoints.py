@@ -22,6 +22,8 @@ _INSIDE = re.compile(
     r"^(?P<root>.*?)/(?:collections(?:/(?P<collection>[^/]+)(?:/items)?)?|search|conformance)/?$"
 )
 
+#: A tuple, as the type of a document from outside need not be hashable.
+_TYPES_OF_FILES = ("Feature", "FeatureCollection", "Collection")
 Document = dict[str, Any]
 #: Reads the document at a URL; None where it cannot be read.
 Read = Callable[[str], Document | None]
@@ -66,7 +68,7 @@ def locate_api(url: str, document: Document, read: Read) -> ApiLocation | None:
 
 def is_api_root(document: Document) -> bool:
     """Whether a document is the root (landing page) of an API."""
-    if document.get("type") in {"Feature", "FeatureCollection", "Collection"} or "collections" in document:
+    if document.get("type") in _TYPES_OF_FILES or "collections" in document:
         return False
     rels = {str(link.get("rel")) for link in iter_links(document)}
     return bool(rels & {"search", "data"}) or ("conformsTo" in document and bool(rels))
@@ -86,9 +88,7 @@ def find_endpoints(root: str, document: Document) -> Endpoints:
 def lists_files(document: Document) -> bool:
     """Whether a document belongs to static files: an item, a list of items, or a document that links to items."""
     rels = {str(link.get("rel")) for link in iter_links(document)}
-    return document.get("type") in {"Feature", "FeatureCollection", "Collection"} or bool(
-        rels & {"item", "child"}
-    )
+    return document.get("type") in _TYPES_OF_FILES or bool(rels & {"item", "child"})
 
 
 def choose_first_form(document: Document, location: ApiLocation | None) -> RequestForm:
@@ -147,7 +147,7 @@ def _may_be_inside(url: str, document: Document) -> bool:
     of_api = (
         {"items", "search", "data"} if document.get("type") == "Collection" else {"next", "root", "search"}
     )
-    in_api = bool(rels & of_api) and document.get("type") in {"Collection", "FeatureCollection"}
+    in_api = bool(rels & of_api) and document.get("type") in _TYPES_OF_FILES[1:]
     return in_api or listed or is_inside_api(url)
 
 

@@ -29,7 +29,9 @@ MAX_FILES = 100_000
 #: Files, and items of each catalog or collection, that are read to learn which collections there are.
 _MAX_SAMPLED, _SAMPLED_ITEMS = 200, 2
 _MAX_NAME_CHARS = 255
-_FOLLOWED = frozenset({"child", "item", "items"})
+#: Tuples, as values of documents from outside need not be hashable.
+_FOLLOWED = ("child", "item", "items")
+_ITEM_TYPES = ("Feature", "FeatureCollection")
 
 Document = dict[str, Any]
 
@@ -134,7 +136,7 @@ def sample_collections(
 
 def _children(response: StacResponse) -> Iterator[tuple[str, bool]]:
     """Yield the addresses that a file links to, and whether each is that of an item."""
-    if _get(response.document, "type") in {"Feature", "FeatureCollection"}:
+    if _get(response.document, "type") in _ITEM_TYPES:
         return
     for link in iter_links(response.document) if isinstance(response.document, dict) else ():
         href = resolve_link(response.href, link) if link.get("rel") in _FOLLOWED else None
@@ -174,9 +176,7 @@ def _next_steps(response: StacResponse, request: HttpRequest, extent: SearchExte
     further = find_next_request(response, request, request) if kind == "FeatureCollection" else None
     if further is not None:
         yield _Step(further, page=True)
-    if kind in {"Feature", "FeatureCollection"} or (
-        kind == "Collection" and not extent.may_hold(response.document)
-    ):
+    if kind in _ITEM_TYPES or (kind == "Collection" and not extent.may_hold(response.document)):
         return
     for link in iter_links(response.document) if isinstance(response.document, dict) else ():
         href = resolve_link(response.href, link) if link.get("rel") in _FOLLOWED else None

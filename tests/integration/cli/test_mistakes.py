@@ -56,6 +56,8 @@ def refused(done: Result) -> str:
     [
         ("start: 2024-02-30T00:00:00Z", ("start: ", "2024-02-30")),
         ('instruction: "segment \\0 the water"', ("instruction: ", "cannot be stored")),
+        ('instruction: "segment \\e[2J the water"', ("instruction: ", "\\x1b acts on what follows it")),
+        ('targets: ["wa\\u202eter"]', ("targets.0: ", "\\u202e acts on what follows it")),
         ("area: {geojson: {type: FeatureCollection, features: [1]}}", ("area.geojson: ", "not a GeoJSON")),
         ('rules: [{name: "a \\ud800"}]', ("rules.0.name: ", "cannot be stored")),
         ("targets: [a]\ntargets: [b]", ("targets is given twice, first on line",)),

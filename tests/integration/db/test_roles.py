@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 #: What people decided, and what was said of it, is only added; so is what judgements are made from.
 ADDED_ONLY = {
@@ -15,8 +16,8 @@ ADDED_ONLY = {
 }  # fmt: skip
 #: Summed from other rows, or kept for some time only.
 REPLACED = {
-    "admin_area", "admin_area_part", "announcement", "area_by_week", "discovery_request", "index_cells", "observed_by_week",
-    "reviewed_area", "revisit", "run", "trial",
+    "admin_area", "admin_area_part", "announcement", "area_by_week", "discovery_request", "index_cells",
+    "observed_by_week", "reviewed_area", "revisit", "run", "trial",
 }  # fmt: skip
 #: Rights of workers on further tables.
 OTHERS = {
@@ -29,8 +30,9 @@ OTHERS = {
 }
 _RIGHTS = text(
     """
-    SELECT n.nspname AS schema, c.relname AS name, c.relkind IN ('v', 'm') AS is_view, pg_get_userbyid(c.relowner) AS owner,
-           r.role, array_remove(array_agg(DISTINCT a.privilege_type), NULL) AS rights,
+    SELECT n.nspname AS schema, c.relname AS name, c.relkind IN ('v', 'm') AS is_view,
+           pg_get_userbyid(c.relowner) AS owner, r.role,
+           array_remove(array_agg(DISTINCT a.privilege_type), NULL) AS rights,
            count(*) FILTER (WHERE a.is_grantable) AS may_grant
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN (SELECT 0 AS id, 'public' AS role UNION ALL SELECT oid, rolname FROM pg_roles WHERE NOT rolsuper) r
@@ -94,11 +96,8 @@ def test_the_analyst_reads_every_view_and_calls_every_function(analyst_engine: E
             if one.types or one.name != "touch_watch_of_row":
                 _refused(analyst_engine, call)
             continue
-        try:
-            with analyst_engine.connect() as conn:
-                conn.execute(text(call)).all()
-        except DBAPIError as error:
-            assert "permission denied" not in str(error), call
+        with analyst_engine.connect() as conn, suppress(DataError):  # of no place or tile
+            conn.execute(text(call)).all()
 
 
 def test_functions_run_what_their_owner_meant(engine: Engine) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from sqlalchemy import Engine
 
+from segwatch.db.usage import AttemptOutcome
 from segwatch.flows.config.settings import load_settings
 from segwatch.flows.errors import ConfigError
 from segwatch.flows.inference.drain import Drain
+from segwatch.flows.inference.outcomes import DrainCounts
 from segwatch.flows.orchestration import automations, deploy
 from segwatch.flows.orchestration.scene_artifacts import SceneArtifacts
+from segwatch.flows.telemetry.scenes import Attempt, SceneReport
 from tests.integration.runs.conftest import Server
 from tests.support.colour_segmenter import Well
 from tests.support.images import textured
@@ -56,3 +60,22 @@ def test_a_run_shows_its_scenes(server: Server, engine: Engine) -> None:
     rows = json.loads(str(by_key["scenes-lakes"].data))
     assert [row["outcomes"] for row in rows] == ["observed 1"] * 2
     assert by_key["progress-lakes"].data == 100.0
+
+
+def test_names_that_catalogs_choose_are_no_markup_in_prefect(server: Server, engine: Engine) -> None:
+    name = "![a](http://evil.example/a.png) <img src=x onerror=alert(1)> [b](javascript:alert(1))"
+    refused = Attempt("rivers", AttemptOutcome.FAILED, name)
+
+    @flow(name="showing")
+    def show() -> None:
+        shown = SceneArtifacts(engine, "rivers")
+        shown.add(SceneReport(name, datetime(2024, 1, 1, tzinfo=UTC), attempts=[refused]), DrainCounts())
+        shown.end()
+
+    show()
+    with get_client(sync_client=True) as client:
+        texts = [
+            str((one.data, one.description)) for one in client.read_artifacts() if "rivers" in str(one.key)
+        ]
+    assert len(texts) == 3, "two of the progress and one table"
+    assert not any(mark in one for one in texts for mark in ("](", "<img"))

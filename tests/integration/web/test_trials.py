@@ -170,6 +170,7 @@ def test_what_is_wrong_with_a_trial_is_said_before_it_waits(client: TestClient, 
         (draft(source="http://127.0.0.1/"), "there is no source"),
         (draft(instruction="x"), "instruction"),
         (draft(instruction="the \x00 water"), "cannot be stored"),
+        (draft(instruction="the \u202e water"), "acts on what follows it"),
         (draft(targets=["x"] * 9), "targets"),
         (draft(more=1), "more"),
     ):
