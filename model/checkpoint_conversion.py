@@ -19,7 +19,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from segwatch.model import checkpoint, model_version, pretrained, prompt, published_weights, tokenizer
+from segwatch.model import (
+    checkpoint,
+    folder_check,
+    model_version,
+    pretrained,
+    prompt,
+    published_weights,
+    tokenizer,
+)
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import CheckpointError
 
@@ -185,14 +193,11 @@ def read_config_file(file: Path) -> SegEarthConfig:
     Raises
     ------
     CheckpointError
-        The file is unreadable.
+        The file is unreadable, or has numbers beyond all bounds.
     ConfigError
-        It has another format.
+        It has another format, or fields of another kind.
     """
-    try:
-        return SegEarthConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: not a readable configuration: {error}") from error
+    return SegEarthConfig.from_dict(folder_check.read_config(file))
 
 
 def _write(

@@ -154,6 +154,14 @@ class SegEarthConfig:
             raise ConfigError(
                 f"swin needs four stages, got depths {self.swin.depths}, heads {self.swin.num_heads}"
             )
+        if any(width % heads for width, heads in zip(self.swin.channels, self.swin.num_heads, strict=True)):
+            raise ConfigError(
+                f"swin.num_heads={self.swin.num_heads} do not divide the widths {self.swin.channels}"
+            )
+        if self.siglip.patch_size > self.siglip.image_size:
+            raise ConfigError(
+                f"siglip.patch_size={self.siglip.patch_size} is larger than image_size={self.siglip.image_size}"
+            )
 
     @property
     def num_image_tokens(self) -> int:
@@ -284,10 +292,27 @@ def make_tiny_config() -> SegEarthConfig:
     )
 
 
-def _read(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    known = {entry.name for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if surplus := sorted(set(values) - known):
+def _read(kind: type[T], values: Any, where: str) -> T:
+    """Make a dataclass of a dict; every field has a default, whose type the value must have."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} is {values!r}, not an object with fields")
+    known = {entry.name: entry for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if surplus := sorted(set(values) - set(known)):
         raise ConfigError(
             f"unknown field {', '.join(surplus)} in {where}; known are {', '.join(sorted(known))}"
         )
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    template: Any = kind()
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    for key, value in given.items():
+        if not _is_like(value, getattr(template, key)):
+            raise ConfigError(f"{key}={value!r} of {where} is not like {getattr(template, key)!r}")
+    return kind(**given)
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Return whether a value has the type of a field's default; a whole number is also a fraction."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_is_like(one, default[0]) for one in value)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int | float if isinstance(default, float) else type(default))

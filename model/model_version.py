@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
 
 from segwatch.model.config import PUBLISHED_PROMPT
 from segwatch.model.errors import CheckpointError
+from segwatch.model.folder_check import CONFIG_FILE, read_config
 
 #: The model shipped with the product.
 SHIPPED_MODEL = Path(__file__).parent / "weights" / "tiny"
@@ -58,12 +58,7 @@ def compute_version(directory: Path, default_name: str | None = None) -> str:
     CheckpointError
         The folder has no readable ``config.json`` or no ``*.safetensors``.
     """
-    try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{directory}: no readable config.json: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{directory}: config.json is no JSON object; take the one of these weights")
+    config = read_config(directory / CONFIG_FILE)
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         raise CheckpointError(f"{directory}: no .safetensors file; convert the checkpoint first")
