@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from segwatch.flows.config.settings import load_settings
+from segwatch.flows.inference.segmenters import find_tile_px
 from segwatch.model import model_version
 from segwatch.model.errors import CheckpointError, ConfigError, ModelError
 from segwatch.model.predictor import Predictor
@@ -230,3 +232,12 @@ def test_loading_writes_nothing_of_its_own(
     for folder in (sam3, hub, model_version.SHIPPED_MODEL):
         _load(folder)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("size", "tile_px"), [(256, 256), (1 << 40, None), (True, None), ("256", None)])
+def test_a_tile_size_is_known_without_the_weights_if_it_can_be_one(
+    tmp_path: Path, size: Any, tile_px: int | None
+) -> None:
+    """The size of trials is counted in tiles: a size beyond all bounds would let each of them through."""
+    (tmp_path / "config.json").write_text(json.dumps({"image_size": size}))
+    assert find_tile_px(load_settings().model_copy(update={"model_path": str(tmp_path)})) == tile_px
