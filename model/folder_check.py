@@ -15,6 +15,9 @@ from typing import Any
 from segwatch.model.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
+#: ``model_type`` of SAM 3's image model, and of the video model whose folder the hub has: it holds the former as its
+#: detector.
+SAM3_TYPES = frozenset({"sam3", "sam3_video"})
 #: Bounds of numbers anywhere in a configuration, far above those of the published models.
 _MAX_NUMBERS = {
     "image_size": 4096,

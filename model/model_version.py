@@ -61,7 +61,10 @@ def compute_version(directory: Path, default_name: str | None = None) -> str:
     config = read_config(directory / CONFIG_FILE)
     files = sorted(directory.glob("*.safetensors"))
     if not files:
-        raise CheckpointError(f"{directory}: no .safetensors file; convert the checkpoint first")
+        raise CheckpointError(
+            f"{directory}: no .safetensors file; download the weights in that format, or run segwatch model convert on "
+            "a SegEarth-R2 checkpoint of other files"
+        )
     stats = [file.stat() for file in files]
     stats_key = tuple(
         (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in stats

@@ -68,6 +68,8 @@ def read_config(directory: Path) -> SegEarthConfig:
         The configuration has fields of another kind.
     """
     data = folder_check.read_config(directory / folder_check.CONFIG_FILE)
+    if data.get("model_type") in folder_check.SAM3_TYPES:
+        raise CheckpointError(f"{directory} has weights of SAM 3: set SEGWATCH_MODEL=sam3 to use them")
     if data.get("format") == FORMAT:
         return SegEarthConfig.from_dict(data)
     found = read_official_config(directory, checkpoint.read_shapes(checkpoint.list_weight_files(directory)))

@@ -14,9 +14,6 @@ from segwatch.model.errors import CheckpointError, TokenizerError
 from segwatch.model.sam3.box_encoder import Sam3
 from segwatch.model.transformers_output import silence_transformers
 
-#: ``model_type`` of the image model, and of the video model whose folder the hub has: it holds the former as its
-#: detector.
-_MODEL_TYPES = frozenset({"sam3", "sam3_video"})
 _DETECTOR, _TRACKER = "detector_model.", ("tracker_model.", "tracker_neck.")
 #: What transformers calls differently from release to release, and maps when it loads.
 _RENAMED = ("text_encoder.text_model.", "text_encoder.")
@@ -95,7 +92,7 @@ def _check_kind(folder: Path) -> None:
     """Check that the configuration is one of SAM 3, and its numbers within bounds."""
     file = folder / folder_check.CONFIG_FILE
     kind = folder_check.read_config(file).get("model_type")
-    if kind not in _MODEL_TYPES:
+    if kind not in folder_check.SAM3_TYPES:
         raise CheckpointError(
             f"{file}: model_type is {kind!r}, not 'sam3'; give the folder of facebook/sam3, or leave SEGWATCH_MODEL "
             "out for weights of SegEarth-R2"

@@ -241,3 +241,12 @@ def test_a_tile_size_is_known_without_the_weights_if_it_can_be_one(
     """The size of trials is counted in tiles: a size beyond all bounds would let each of them through."""
     (tmp_path / "config.json").write_text(json.dumps({"image_size": size}))
     assert find_tile_px(load_settings().model_copy(update={"model_path": str(tmp_path)})) == tile_px
+
+
+def test_a_folder_of_another_model_or_format_says_what_to_set(sam3: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="has weights of SAM 3: set SEGWATCH_MODEL=sam3"):
+        Predictor.load(sam3, "cpu")
+    (tmp_path / "config.json").write_bytes((sam3 / "config.json").read_bytes())
+    (tmp_path / "sam3.pt").write_bytes(b"a pickle")
+    with pytest.raises(CheckpointError, match=r"no \.safetensors file; download the weights in that format"):
+        Sam3Predictor.load(tmp_path, "cpu")
