@@ -23,7 +23,7 @@ from segwatch.model.folder_check import check_header
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-_SHOWN = 12
+_SHOWN = 4
 #: Fixed statistics of norms are stored in full precision: their range is too wide for half precision.
 _STATISTICS = (".running_mean", ".running_var")
 
