@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from segwatch.model import json_files
 from segwatch.model.errors import CheckpointError
+from segwatch.model.folder_check import check_header
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-_SHOWN = 12
+_SHOWN = 4
 #: Fixed statistics of norms are stored in full precision: their range is too wide for half precision.
 _STATISTICS = (".running_mean", ".running_var")
 
@@ -147,25 +148,52 @@ def check_keys(
     """
     wanted = list_expected_shapes(model)
     unused = tuple(sorted(key for key in shapes if key not in wanted and is_unused(key, siglip_layers_used)))
-    missing = sorted(set(wanted) - set(shapes))
-    surplus = sorted(set(shapes) - set(wanted) - set(unused))
+    used = {key: shape for key, shape in shapes.items() if key not in unused}
+    compare_shapes(wanted, used, where=where, advice="use the config.json of these weights")
+    return LoadReport(loaded=len(wanted), unused=unused)
+
+
+def compare_shapes(
+    wanted: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    *,
+    where: str,
+    advice: str,
+) -> None:
+    """Compare names and shapes of weights with those that a model of the configuration has.
+
+    Parameters
+    ----------
+    wanted
+        Shape by name of what the model needs.
+    found
+        Shape by name of what the files hold for it.
+    where
+        Files or folder, for the message.
+    advice
+        What to do about it, for the message.
+
+    Raises
+    ------
+    CheckpointError
+        Names are missing, unexpected or have another shape; the message names them with both shapes.
+    """
     misshapen = [
-        f"{key} {shapes[key]} instead of {wanted[key]}"
-        for key in sorted(set(wanted) & set(shapes))
-        if shapes[key] != wanted[key]
+        f"{key} {found[key]} instead of {wanted[key]}"
+        for key in sorted(set(wanted) & set(found))
+        if found[key] != wanted[key]
     ]
     problems = [
         f"{word}: {_shorten(keys)}"
-        for word, keys in (("missing", missing), ("unexpected", surplus), ("misshapen", misshapen))
+        for word, keys in (
+            ("missing", sorted(set(wanted) - set(found))),
+            ("unexpected", sorted(set(found) - set(wanted))),
+            ("misshapen", misshapen),
+        )
         if keys
     ]
     if problems:
-        raise CheckpointError(
-            f"{where} does not fit the configuration; "
-            + "; ".join(problems)
-            + ". Use the config.json of these weights"
-        )
-    return LoadReport(loaded=len(wanted), unused=unused)
+        raise CheckpointError(f"{where} does not fit the configuration; {'; '.join(problems)}; {advice}")
 
 
 def list_weight_files(directory: Path) -> list[Path]:
@@ -315,6 +343,7 @@ def check_no_other_weights(directory: Path) -> None:
 
 
 def _open(file: Path) -> safe_open:
+    check_header(file)
     try:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from segwatch.model import (
     checkpoint,
-    json_files,
+    folder_check,
     model_version,
     pretrained,
     prompt,
@@ -193,11 +193,11 @@ def read_config_file(file: Path) -> SegEarthConfig:
     Raises
     ------
     CheckpointError
-        The file is unreadable.
+        The file is unreadable, or has numbers beyond all bounds.
     ConfigError
-        It has another format.
+        It has another format, or fields of another kind.
     """
-    return SegEarthConfig.from_dict(json_files.read_object(file))
+    return SegEarthConfig.from_dict(folder_check.read_config(file))
 
 
 def _write(

@@ -161,6 +161,14 @@ class SegEarthConfig:
             raise ConfigError(
                 f"swin needs four stages, got depths {self.swin.depths}, heads {self.swin.num_heads}"
             )
+        if any(width % heads for width, heads in zip(self.swin.channels, self.swin.num_heads, strict=True)):
+            raise ConfigError(
+                f"swin.num_heads={self.swin.num_heads} do not divide the widths {self.swin.channels}"
+            )
+        if self.siglip.patch_size > self.siglip.image_size:
+            raise ConfigError(
+                f"siglip.patch_size={self.siglip.patch_size} is larger than image_size={self.siglip.image_size}"
+            )
 
     @property
     def num_image_tokens(self) -> int:

@@ -13,19 +13,19 @@ _MAX_BYTES = 16 << 20
 _MAX_NAME_CHARS = 100
 
 
-def read_object(file: Path) -> dict[str, Any]:
+def read_object(file: Path, *, most_bytes: int = _MAX_BYTES) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises
     ------
     CheckpointError
-        The file cannot be read, has more than 16 MiB, or holds something else.
+        The file cannot be read, has more than ``most_bytes``, or holds something else.
     """
     try:
         with file.open("rb") as stream:
-            content = stream.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise CheckpointError(f"{file}: more than {_MAX_BYTES >> 20} MiB; take the file of these weights")
+            content = stream.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            raise CheckpointError(f"{file}: more than {most_bytes} bytes; take the file of these weights")
         found: Any = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not readable ({error}); take the file of these weights") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from segwatch.model import json_files
 from segwatch.model.config import PUBLISHED_PROMPT
 from segwatch.model.errors import CheckpointError
+from segwatch.model.folder_check import CONFIG_FILE, read_config
 
 #: The model shipped with the product.
 SHIPPED_MODEL = Path(__file__).parent / "weights" / "tiny"
@@ -58,11 +59,14 @@ def compute_version(directory: Path, default_name: str | None = None) -> str:
     CheckpointError
         The folder has no readable ``config.json`` or no ``*.safetensors``.
     """
-    config = json_files.read_object(directory / "config.json")
+    config = read_config(directory / CONFIG_FILE)
     name = json_files.read_name(config, default_name or directory.name)
     files = sorted(directory.glob("*.safetensors"))
     if not files:
-        raise CheckpointError(f"{directory}: no .safetensors file; convert the checkpoint first")
+        raise CheckpointError(
+            f"{directory}: no .safetensors file; download the weights in that format, or run segwatch model convert on "
+            "a SegEarth-R2 checkpoint of other files"
+        )
     stats = [file.stat() for file in files]
     stats_key = tuple(
         (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in stats

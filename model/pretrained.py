@@ -15,9 +15,9 @@ from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
 from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
 from transformers.models.swin.modeling_swin import SwinRelativePositionBias
 
-from segwatch.model import checkpoint, json_files, prompt, tokenizer
+from segwatch.model import checkpoint, folder_check, json_files, prompt, tokenizer
 from segwatch.model.config import FORMAT, SegEarthConfig, make_base_config
-from segwatch.model.errors import CheckpointError, InputError
+from segwatch.model.errors import CheckpointError, ConfigError, InputError
 from segwatch.model.segearth import SegEarthR2
 
 _log = logging.getLogger(__name__)
@@ -63,16 +63,13 @@ def read_config(directory: Path) -> SegEarthConfig:
     Raises
     ------
     CheckpointError
-        The folder has no readable ``config.json`` or no weights.
+        The folder has no readable ``config.json`` or no weights, or numbers beyond all bounds.
     ConfigError, TokenizerError
         The configuration, or the tokenizer of an official folder, cannot be used.
     """
-    file = directory / "config.json"
-    if not file.exists():
-        raise CheckpointError(
-            f"{directory}: no config.json; give a folder with config.json and *.safetensors"
-        )
-    data = json_files.read_object(file)
+    data = folder_check.read_config(directory / folder_check.CONFIG_FILE)
+    if data.get("model_type") in folder_check.SAM3_TYPES:
+        raise CheckpointError(f"{directory} has weights of SAM 3: set SEGWATCH_MODEL=sam3 to use them")
     if data.get("format") == FORMAT:
         return SegEarthConfig.from_dict(data)
     found = read_official_config(directory, checkpoint.read_shapes(checkpoint.list_weight_files(directory)))
@@ -119,9 +116,18 @@ def read_official_config(directory: Path, shapes: Mapping[str, tuple[int, ...]])
 
 
 def build_on_meta(config: SegEarthConfig) -> SegEarthR2:
-    """Build a model on the "meta" device: shapes without values."""
-    with torch.device("meta"):
-        return SegEarthR2(config)
+    """Build a model on the "meta" device: shapes without values.
+
+    Raises
+    ------
+    ConfigError
+        The dimensions do not fit each other.
+    """
+    try:
+        with torch.device("meta"):
+            return SegEarthR2(config)
+    except (ValueError, RuntimeError, TypeError, AssertionError, ArithmeticError) as error:
+        raise ConfigError(f"no model can have these dimensions: {error}") from error
 
 
 def build_from_weights(

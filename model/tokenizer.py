@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
 from segwatch.model import prompt
 from segwatch.model.config import INFERENCE_REQUEST, SYSTEM, TEMPLATE
 from segwatch.model.errors import TokenizerError
+from segwatch.model.transformers_output import silence_transformers
 
 
 def train_tokenizer(corpus: Iterable[str], vocab_size: int = 1024) -> PreTrainedTokenizerFast:
@@ -71,7 +69,7 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
             f"{directory}: neither tokenizer.json nor vocab.json; copy the tokenizer files there"
         )
     # an existing path is never looked up on the hub, and no code from the folder is executed
-    with _silence_transformers():
+    with silence_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 directory, local_files_only=True, trust_remote_code=False
@@ -87,17 +85,6 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     if prompt.SEG not in vocabulary:
         tokenizer.add_tokens([prompt.SEG])
     return tokenizer
-
-
-@contextmanager
-def _silence_transformers() -> Iterator[None]:
-    """Keep transformers from warning about the configuration beside the tokenizer, which has another format."""
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)
 
 
 def get_token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:

@@ -140,9 +140,12 @@ def convert(
             }
         )
         return
-    out.print(
-        f"{target}: {report.version}, {report.keys} keys, {report.parameters / 1e9:.2f} billion parameters"
+    count, unit = (
+        (report.parameters / 1e9, "billion")
+        if report.parameters >= 1e9
+        else (report.parameters / 1e6, "million")
     )
+    out.print(f"{target}: {report.version}, {report.keys} keys, {count:.2f} {unit} parameters")
     for repair in report.repairs:
         out.print(f"repaired: {repair}", markup=False, soft_wrap=True)
     if report.unused:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -19,11 +18,17 @@ from numpy.typing import NDArray
 
 from segwatch.flows.config.settings import FlowSettings
 from segwatch.flows.errors import SegmenterError
-from segwatch.flows.inference.segmenter_check import check_answer, check_segmenter, lock
+from segwatch.flows.inference.segmenter_check import (
+    MAX_TILE_PX,
+    MIN_TILE_PX,
+    check_answer,
+    check_segmenter,
+    lock,
+)
 from segwatch.geo import identity
 from segwatch.geo.predictions import to_logits
 from segwatch.geo.types.segmentation import SegmentationRequest, TilePixels, TilePrediction
-from segwatch.model import model_version
+from segwatch.model import folder_check, model_version
 from segwatch.model.errors import CheckpointError, ModelError
 
 if TYPE_CHECKING:
@@ -284,12 +289,12 @@ def find_tile_px(settings: FlowSettings) -> int | None:
         return load_named(settings.segmenter).tile_px
     if settings.model == SAM3:
         return None
-    file = model_version.resolve_model_folder(settings.model_path) / "config.json"
+    folder = model_version.resolve_model_folder(settings.model_path)
     try:
-        size = json.loads(file.read_text(encoding="utf-8")).get("image_size")
-    except (OSError, ValueError, AttributeError):
+        size = folder_check.read_config(folder / folder_check.CONFIG_FILE).get("image_size")
+    except CheckpointError:
         return None  # whoever loads the model says what is wrong with it
-    return size if isinstance(size, int) else None
+    return size if isinstance(size, int) and MIN_TILE_PX <= size <= MAX_TILE_PX else None
 
 
 def load_named(name: str, variable: str = "SEGWATCH_SEGMENTER") -> Segmenter:

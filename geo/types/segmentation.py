@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +68,8 @@ class TilePrediction:
 
     Raises
     ------
+    TypeError
+        Masks or instances are no NumPy array, or scores or presence no sequence of numbers.
     ValueError
         The parts have not one entry for each mask, or another size than the masks.
     """
@@ -84,15 +88,26 @@ class TilePrediction:
     are connected regions of the mask."""
 
     def __post_init__(self) -> None:
+        for name, array in (("mask_logits", self.mask_logits), ("instances", self.instances)):
+            if not isinstance(array, np.ndarray) and (array is not None or name == "mask_logits"):
+                raise TypeError(
+                    f"{name} is of type {type(array).__name__}: give a NumPy array of (targets, height, width)"
+                )
         if self.mask_logits.ndim != 3:
             raise ValueError(
                 f"mask logits of shape {self.mask_logits.shape} are not (targets, height, width)"
             )
         count = len(self.mask_logits)
         for name, values in (("scores", self.scores), ("presence", self.presence)):
-            if values is not None and len(values) != count:
+            if values is None:
+                continue
+            if not isinstance(values, Sequence | np.ndarray) or not all(
+                isinstance(one, Real) for one in values
+            ):
+                raise TypeError(f"{name} is {values!r}: give a tuple of numbers, one for each mask")
+            if len(values) != count:
                 raise ValueError(f"{len(values)} {name} do not fit {count} masks")
-            if values is not None and not all(0 <= one <= 1 for one in values):
+            if not all(0 <= one <= 1 for one in values):
                 raise ValueError(f"{name} {values} are not within 0..1")
         if self.instances is not None and self.instances.shape != self.mask_logits.shape:
             raise ValueError(

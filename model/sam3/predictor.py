@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
 from segwatch.model import gpu_memory, model_version
-from segwatch.model.errors import CheckpointError, InputError, TokenizerError
+from segwatch.model.errors import InputError
 from segwatch.model.pretrained import resolve_device
+from segwatch.model.sam3 import loading
 from segwatch.model.sam3.box_encoder import Sam3
 from segwatch.model.sam3.concepts import Concept, ConceptBox, ConceptPrediction
-from segwatch.model.sam3.folder_check import check_folder
 from segwatch.model.sam3.fusion import fuse_heads
 from segwatch.model.sam3.memory import estimate_sizes
 
@@ -75,20 +75,19 @@ class Sam3Predictor:
         Raises
         ------
         CheckpointError
-            The folder has no weights of SAM 3, or not all of them, or they are cut or beyond all bounds.
+            The folder has no weights of SAM 3, or they are cut, beyond all bounds, or do not fit its configuration.
         InputError
             The weights do not fit into ``memory_gib``.
         TokenizerError
             There is no usable tokenizer.
         """
         version = model_version.compute_version(folder, default_name=NAME)
-        check_folder(folder)
         place = resolve_device(device)
         if dtype is None:
             dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-        model = _load_weights(folder, dtype)
+        model = loading.load_weights(folder, dtype)
         model.to(device=place)  # type: ignore[call-arg]  # its decorator hides the signature
-        return cls(model, _load_tokenizer(folder, model.vocab_size), version, memory_gib=memory_gib)
+        return cls(model, loading.load_tokenizer(folder, model.vocab_size), version, memory_gib=memory_gib)
 
     @torch.inference_mode()
     def segment(
@@ -262,36 +261,3 @@ def _check_concepts(concepts: Sequence[Concept], images: int) -> None:
                 raise InputError(
                     f"the example {box} of {concept.phrase!r} is no box on one of {images} images"
                 )
-
-
-def _load_weights(folder: Path, dtype: torch.dtype) -> Sam3:
-    """Load the model strictly; nothing in the files is executed."""
-    try:
-        loaded: Any = Sam3.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True, use_safetensors=True, local_files_only=True
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder}: no weights of SAM 3 can be loaded: {error}") from error
-    model: Sam3 = loaded[0]
-    missing = sorted(loaded[1]["missing_keys"])
-    if missing:
-        raise CheckpointError(
-            f"{folder}: {len(missing)} weights of SAM 3 are missing, {missing[0]} among them; download facebook/sam3 "
-            "again"
-        )
-    return model
-
-
-def _load_tokenizer(folder: Path, words: int) -> PreTrainedTokenizerBase:
-    """Load the tokenizer; ``words`` is the size of the model's vocabulary."""
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise TokenizerError(f"{folder}: no usable tokenizer beside the weights: {error}") from error
-    # without its files, transformers makes one that knows no word
-    if not words / 2 < len(tokenizer) <= words:
-        raise TokenizerError(
-            f"{folder}: no usable tokenizer beside the weights: it has {len(tokenizer)} tokens, the model {words}; "
-            "put tokenizer.json of facebook/sam3 there"
-        )
-    return tokenizer

@@ -107,9 +107,10 @@ from segwatch.geo.text.storable import to_storable
 from segwatch.geo.types.event import Event, EventKind
 from segwatch.model.config import SegEarthConfig
 from segwatch.model.errors import ModelError
+from segwatch.model.folder_check import check_header
 from segwatch.model.pretrained import read_config
 from segwatch.model.publishing import read_facts
-from segwatch.model.sam3.folder_check import check_folder
+from segwatch.model.sam3.loading import check_kind
 from segwatch.model.tokenizer import load_tokenizer
 from segwatch.model.train.archive import read_archive
 from segwatch.model.train.config import load_config
@@ -715,7 +716,8 @@ def _read_own(given: tuple[str, bytes]) -> None:
 def _check_sam3(given: tuple[str, bytes]) -> None:
     for name, valid in _list_sam3_files().items():
         _put(f"sam3/{name}", given[1] if name == given[0] else valid)
-    check_folder(_folder() / "sam3")
+    check_kind(_folder() / "sam3")
+    check_header(_folder() / "sam3" / "model.safetensors")
 
 
 @cache

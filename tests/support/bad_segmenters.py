@@ -83,6 +83,11 @@ class NotAProbability(Bad):
         return TilePrediction(_masks(tile, np.float32(3)), presence=(float("nan"),))
 
 
+class Lists(Bad):
+    def spoil(self, tile: Any) -> Any:
+        return TilePrediction(_masks(tile, np.float32(3)).tolist())
+
+
 class Leaves(Bad):
     def spoil(self, tile: Any) -> Any:
         sys.exit("no licence")
@@ -118,6 +123,7 @@ SPOILED = {
     NoText: "the text of a prediction is None: return a str",
     Crowded: "16383 objects in one mask: number at most 10000",
     NotAProbability: "presence (nan,) are not within 0..1",
+    Lists: "mask_logits is of type list: give a NumPy array of (targets, height, width)",
     Leaves: "segment ended with SystemExit('no licence')",
     Writes: "read-only",
     FewRows: "segment returned 0 entries for 1 requests",

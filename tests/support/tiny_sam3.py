@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer, Sam3Config, Sam3Model
 
 #: Side of its images, pixels.
@@ -72,4 +74,31 @@ def write_sam3(folder: Path, *, presence: float = 2.0) -> Path:
             last.weight.zero_()
             last.bias.fill_(presence)
         model.save_pretrained(folder)
+    return folder
+
+
+def write_sam3_video(image_model: Path, folder: Path) -> Path:
+    """Write the image model of a folder in the layout of the hub: as the detector of a video model with a tracker."""
+    folder.mkdir(parents=True)
+    for file in image_model.iterdir():
+        if file.suffix != ".safetensors":
+            shutil.copy(file, folder)
+    detector = json.loads((image_model / "config.json").read_text())
+    config = {
+        "architectures": ["Sam3VideoModel"],
+        "model_type": "sam3_video",
+        "detector_config": detector,
+        "tracker_config": {"model_type": "sam3_tracker_video"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = {
+        f"detector_model.{name}": value
+        for name, value in load_file(image_model / "model.safetensors").items()
+    }
+    tracker = ("tracker_model.no_memory_embedding", "tracker_neck.fpn_layers.0.proj1.weight")
+    save_file(
+        weights | {name: torch.zeros(3) for name in tracker},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,6 +134,21 @@ def test_presence_and_scores_cap_a_mask() -> None:
     vetoed = compute_logits(TilePrediction(mask, presence=(0.4, 0.0)))
     assert (vetoed <= 0).all()
     assert to_logits(np.array([0.0, 0.5, 1.0], np.float32)) == pytest.approx([-9.2, 0, 9.2], abs=0.1)
+
+
+def test_a_prediction_of_other_types_is_refused() -> None:
+    masks = np.zeros((2, 4, 4), np.float32)
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"mask_logits": masks.tolist()}, "mask_logits is of type list: give a NumPy array"),
+        ({"mask_logits": None}, "mask_logits is of type NoneType"),
+        ({"mask_logits": masks, "instances": masks.tolist()}, "instances is of type list"),
+        ({"mask_logits": masks, "scores": 0.5}, "scores is 0.5: give a tuple of numbers, one for each mask"),
+        ({"mask_logits": masks, "presence": "ab"}, "presence is 'ab': give a tuple of numbers"),
+    )
+    for parts, reason in wrong:
+        with pytest.raises(TypeError, match=reason):
+            TilePrediction(**parts)
+    TilePrediction(masks, scores=np.array([0.1, 0.2], np.float32))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import { coverView } from "./map/ahead";
 import { describePlace, groupByPlace } from "./places";
 import type { Alert } from "./types";
 import { findScene, isoTime } from "./times";
-import { area, boxOf, describeStatus, percent, tileBoxOf } from "./words";
+import { area, boxOf, describeStatus, percent, share, tileBoxOf } from "./words";
 
 describe("the address", () => {
   it("restores what it was written from", () => {
@@ -55,6 +55,9 @@ describe("words", () => {
     expect([percent(1), percent(0), percent(0.5)]).toEqual(["over 99 %", "under 1 %", "50 %"]);
     expect(describeStatus("refuted", 0.01, 0.2)).toBe("refuted, 1 % likely (calibrated: 20 %)");
     expect(describeStatus(null)).toBe("not judged");
+  });
+  it("never writes less than all as all", () => {
+    expect([share(1), share(0.996), share(0.994), share(0), share(null)]).toEqual(["1.00", "0.99", "0.99", "0.00", "unknown"]);
   });
   it("chooses the unit of an area", () => {
     expect([area(950), area(15_000), area(25_000_000), area(null)]).toEqual(["950 m²", "1.5 ha", "25 km²", "unknown"]);

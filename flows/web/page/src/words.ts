@@ -39,6 +39,12 @@ export function describeMark(alert: Alert): string {
   return `${alert.status}${until}${alert.status_by ? ` by ${alert.status_by}` : ""}`;
 }
 
+/** A share from 0 to 1 with two decimals; "1.00" is 1 alone, as in the server's messages. */
+export function share(value: number | null | undefined): string {
+  if (value == null) return "unknown";
+  return value < 1 && value >= 0.995 ? "0.99" : value.toFixed(2);
+}
+
 export const day = (time: string | null | undefined) => (time ? time.slice(0, 10) : "unknown date");
 export const minute = (time: string) => new Date(time).toISOString().slice(0, 16).replace("T", " ");
 

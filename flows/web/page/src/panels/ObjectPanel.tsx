@@ -6,7 +6,7 @@ import { currentAlert, currentWatch, LOADING, type Loaded, ready, sceneIndex, st
 import type { Alert, History, DrawnObject, ObjectState, Relative, Review } from "../types";
 import { Await, Facts } from "../ui/parts";
 import { Roving } from "../ui/Roving";
-import { area, boxOf, count, day, describeBelief, describeMark, describeStatus } from "../words";
+import { area, boxOf, count, day, describeBelief, describeMark, describeStatus, share } from "../words";
 import { Chips, type Place } from "./Chips";
 import { AreaChart } from "./AreaChart";
 import { Marks } from "./Marks";
@@ -125,7 +125,7 @@ function ObjectCard() {
         {(value) => (
           <Facts rows={[
             ["object", describeStatus(value.status, value.confidence, value.confidence_calibrated)],
-            ...(drawn ? [["area", area(drawn.area_m2)], ["state since", day(drawn.since)], ["score", drawn.score.toFixed(2)]] as [string, string][] : []),
+            ...(drawn ? [["area", area(drawn.area_m2)], ["state since", day(drawn.since)], ["score", share(drawn.score)]] as [string, string][] : []),
             ["last change", value.last_change ? `${value.last_change.kind} ${day(value.last_change.valid_at)}` : "none"],
             ...(value.last_change ? [["how sure", describeStatus(value.last_change.status, value.last_change.confidence, value.last_change.confidence_calibrated)] as [string, string]] : []),
             ...Object.entries(value.words),
@@ -178,7 +178,7 @@ function Provenance({ track, history }: { track: string; history: History | null
       <Facts rows={[
         ["instruction", last?.instruction ?? watch?.instruction ?? "unknown"],
         ["model", last?.model ?? watch?.model ?? "unknown"],
-        ...(last ? [["newest item", last.item_href ?? ""], ["score", last.score?.toFixed(2) ?? "unknown"], ["visible", last.visible_share == null ? "unknown" : `${Math.round(last.visible_share * 100)} %`]] as [string, string][] : []),
+        ...(last ? [["newest item", last.item_href ?? ""], ["score", share(last.score)], ["visible", last.visible_share == null ? "unknown" : `${Math.round(last.visible_share * 100)} %`]] as [string, string][] : []),
         ["object id", <code key="id">{track}</code>],
         ["in GIS", <a key="ogc" href={address("/ogc/collections/watch.object_history/items", { track_id: track, f: "geojson" })}>all states as GeoJSON</a>],
       ]} />
