@@ -28,8 +28,8 @@ _REVIEWS_WITHOUT_GEOMETRY = text(
 )
 _NOW = text("SELECT now()")
 _TRACKS = text(
-    "SELECT n.tracks, n.following FROM watch.objects_page(:watch, CAST(:at AS timestamptz), CAST(:known AS timestamptz),"
-    " CAST(:bounds AS geometry), CAST(:after AS uuid), :limit) n"
+    "SELECT n.tracks, n.following FROM watch.objects_page(:watch, CAST(:at AS timestamptz),"
+    " CAST(:known AS timestamptz), CAST(:bounds AS geometry), CAST(:after AS uuid), :limit) n"
 )
 _AS_OF = text(
     """
