@@ -186,10 +186,10 @@ def test_tiles_say_how_many_objects_they_show(ledgers: Any, tmp_path: Path) -> N
 def test_many_objects_in_one_tile_are_all_drawn(tmp_path: Path) -> None:
     """GDAL makes outlines coarser in tiles beyond its limit, until they vanish."""
     schema = pa.schema([("id", pa.string()), ("note", pa.string()), ("geometry", pa.binary())])
-    places = [(15 + column * 0.0005, 46 + row * 0.0005) for column in range(60) for row in range(60)]
+    places = [(15 + column * 0.0005, 46 + row * 0.0005) for column in range(70) for row in range(70)]
     rows = [
         # texts that do not compress, as the ids and numbers of objects
-        (str(uuid4()), "".join(uuid4().hex for _ in range(8)), shapely.box(x, y, x + 2e-4, y + 2e-4).wkb)
+        (str(uuid4()), "".join(uuid4().hex for _ in range(8)), shapely.box(x, y, x + 5e-5, y + 5e-5).wkb)
         for x, y in places
     ]
     table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=schema)
