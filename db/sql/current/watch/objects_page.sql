@@ -1,5 +1,5 @@
--- A page costs what it holds, not what the watch does: tracks are walked in order of id, and with a small bounding box those
--- of its ground are sorted. Either way a page looks at some 20 000 tracks at most, and then says where to go on.
+-- A page costs what it holds, not what the watch does: tracks are walked in order of id, at most so many for a page, and then
+-- it says where to go on. With a small bounding box the tracks of its ground are sorted.
 --
 -- Verdicts and the AOI are left to watch.objects_as_of: whoever passes here may be left out there, and nobody is missed.
 CREATE OR REPLACE FUNCTION watch.objects_page(watch text, valid_at timestamptz, known_at timestamptz, bbox geometry,
@@ -9,7 +9,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = segwatch, public, pg_temp SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 DECLARE
-    looked_at CONSTANT int := 20000;
+    small_box CONSTANT int := 20000; -- states on its ground
+    walked CONSTANT int := greatest(2000, 5 * objects_page.most); -- where few are alive, a page is not full
     in_force uuid;
     last uuid;
 BEGIN
@@ -21,7 +22,7 @@ BEGIN
     END IF;
     IF objects_page.bbox IS NOT NULL AND (
         SELECT count(*) FROM (
-            SELECT FROM segwatch.track_state t WHERE t.geom && objects_page.bbox LIMIT looked_at + 1) n) <= looked_at
+            SELECT FROM segwatch.track_state t WHERE t.geom && objects_page.bbox LIMIT small_box + 1) n) <= small_box
     THEN
         tracks := ARRAY(
             SELECT k.id FROM segwatch.track k
@@ -34,7 +35,7 @@ BEGIN
             ORDER BY k.id LIMIT objects_page.most);
     ELSE
         last := (SELECT k.id FROM segwatch.track k WHERE k.series_id = in_force AND k.id > objects_page.after
-                 ORDER BY k.id OFFSET looked_at - 1 LIMIT 1);
+                 ORDER BY k.id OFFSET walked - 1 LIMIT 1);
         tracks := ARRAY(
             SELECT k.id FROM segwatch.track k
             CROSS JOIN LATERAL (
