@@ -120,14 +120,17 @@ _RANKS = {
     AlertOrder.CONFIDENCE: _Rank("coalesce(a.confidence, -1)", "float8", "infinity"),
     AlertOrder.AREA: _Rank("abs(a.after_m2 - a.before_m2)", "float8", "infinity"),
 }
-_CHOSEN = """
+#: Part of a filter that numbers of alerts are not grouped by.
+_WHERE_AND_WHEN = """
+    (CAST(:since AS timestamptz) IS NULL OR a.valid_at >= :since)
+    AND (CAST(:until AS timestamptz) IS NULL OR a.valid_at < :until)
+    AND (CAST(:west AS float8) IS NULL OR a.geom && ST_MakeEnvelope(:west, :south, :east, :north, 4326))"""
+_CHOSEN = f"""
     coalesce(a.change_status, 'not judged') = ANY(CAST(:statuses AS text[])) AND a.status = ANY(CAST(:marks AS text[]))
     AND (CAST(:targets AS text[]) IS NULL OR a.target = ANY(CAST(:targets AS text[])))
     AND (CAST(:kinds AS text[]) IS NULL OR a.kind = ANY(CAST(:kinds AS text[])))
     AND (CAST(:rules AS text[]) IS NULL OR a.rule = ANY(CAST(:rules AS text[])))
-    AND (CAST(:since AS timestamptz) IS NULL OR a.valid_at >= :since)
-    AND (CAST(:until AS timestamptz) IS NULL OR a.valid_at < :until)
-    AND (CAST(:west AS float8) IS NULL OR a.geom && ST_MakeEnvelope(:west, :south, :east, :north, 4326))"""
+    AND {_WHERE_AND_WHEN}"""
 #: An index on times finds where a page begins. What is costly is read for the rows of the page alone.
 _PAGE = """
     WITH page AS MATERIALIZED (
@@ -167,7 +170,7 @@ _PAGES = {
 _COUNTS = text(
     f"""
     SELECT coalesce(a.change_status, 'not judged') AS change_status, a.status AS mark, a.kind, a.target, a.rule,
-           count(*) AS alerts, count(*) FILTER (WHERE {_CHOSEN}) AS chosen
+           count(*) AS alerts, count(*) FILTER (WHERE {_WHERE_AND_WHEN}) AS chosen
     FROM watch.alerts a WHERE a.watch = :watch GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
     """  # noqa: S608 - parts of this file
 )
@@ -207,9 +210,20 @@ def count_alerts_by(conn: Connection, wanted: AlertFilter) -> AlertCounts:
     """
     rows = fetch_rows(conn, _COUNTS, **wanted.values)
     return AlertCounts(
-        sum(row["chosen"] for row in rows),
+        sum(row["chosen"] for row in rows if _is_chosen(row, wanted)),
         *(_sum(rows, by) for by in ("change_status", "mark", "kind", "target", "rule")),
     )
+
+
+def _is_chosen(row: Mapping[str, Any], wanted: AlertFilter) -> bool:
+    asked = {
+        "change_status": wanted.statuses,
+        "mark": wanted.marks,
+        "target": wanted.targets,
+        "kind": wanted.kinds,
+        "rule": wanted.rules,
+    }
+    return all(chosen is None or row[name] in chosen for name, chosen in asked.items())
 
 
 def _sum(rows: Rows, by: str) -> dict[str, int]:
