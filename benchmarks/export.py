@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
+from uuid import UUID
 
 import httpx
 from morecantile import tms
@@ -22,6 +23,7 @@ from sqlalchemy import Engine
 from segwatch.benchmarks import tracking_scale
 from segwatch.benchmarks.memory import forget_peak, read_peak_mib
 from segwatch.benchmarks.tracking_scale import World
+from segwatch.db.analyst.cursors import write_cursor
 from segwatch.db.embedded.ports import find_free_port
 from segwatch.flows.export.tables import Request, TableFormat, export_table
 from segwatch.flows.pipeline.tracking import track_ready
@@ -156,10 +158,24 @@ def _measure_http(
             client, size,
             lambda: (items, page | {"offset": str(chosen.randrange(size.objects - _PAGE))}),
         )  # fmt: skip
+        past = {"watch": _WATCH, "at": tracking_scale.NOW.isoformat(), "limit": str(_PAGE)}
+        objects = _time(client, size, lambda: (f"{address}/api/objects", past))
+        deep_objects = _time(
+            client, size,
+            lambda: (f"{address}/api/objects", past | {"after": _choose_place(chosen)}),
+        )  # fmt: skip
         tiles = _time(client, size, lambda: _choose_tile(address, bounds, chosen))
-    figures = {"api_page_p95_ms": first, "api_deep_page_p95_ms": deep, "api_tile_p95_ms": tiles}
+    figures = {
+        "api_page_p95_ms": first, "api_deep_page_p95_ms": deep, "api_objects_p95_ms": objects,
+        "api_deep_objects_p95_ms": deep_objects, "api_tile_p95_ms": tiles,
+    }  # fmt: skip
     out.print("p95: " + ", ".join(f"{name} {value:.0f} ms" for name, value in figures.items()))
     return {name: round(value, 1) for name, value in figures.items()}
+
+
+def _choose_place(chosen: random.Random) -> str:
+    """Choose where a page of the objects of a time begins, anywhere in their order."""
+    return write_cursor(datetime.now(UTC), UUID(int=chosen.getrandbits(128)))
 
 
 def _choose_tile(

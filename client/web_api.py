@@ -91,7 +91,8 @@ class WebSource:
                 yield page
             left = None if left is None else left - len(page)
             following = _find_next(found)
-            if not page or following is None or left == 0:
+            # a page may be empty before the last one
+            if following is None or left == 0:
                 return
             asked |= following
 

@@ -35,7 +35,8 @@ _PAGE = text(
            CASE WHEN w.instruction_revision = c.instruction_revision THEN w.targets END AS targets,
            c.catalog, i.collection, i.platform, c.clear_share, c.area_km2, c.tiles, c.tiles_failed, c.answer,
            ST_AsBinary(ST_Multi(c.geom)) AS footprint, c.item_hrefs, c.detections, i.assets
-    FROM page JOIN watch.coverage c ON c.observation_id = page.observation_id
+    FROM page
+    CROSS JOIN LATERAL (SELECT * FROM watch.coverage n WHERE n.observation_id = page.observation_id OFFSET 0) c
     JOIN watch.watches w ON w.watch = c.watch
     LEFT JOIN LATERAL (
         SELECT min(n.collection) AS collection, min(n.platform) AS platform,

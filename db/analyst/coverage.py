@@ -23,16 +23,20 @@ _COVERAGE = text(
     ORDER BY c.acquired_at NULLS LAST, c.observation_id
     """
 )
-#: Rows without a time sort as if it was long ago.
+#: Rows without a time sort as if it was long ago. What is costly is read for the rows of the page alone.
 _PAGE = text(
     """
+    WITH page AS MATERIALIZED (
+        SELECT c.observation_id, coalesce(c.acquired_at, '0001-01-01T00:00:00Z') AS at FROM watch.coverage c
+        WHERE c.watch = :watch AND (CAST(:states AS text[]) IS NULL OR c.state = ANY(CAST(:states AS text[])))
+          AND (coalesce(c.acquired_at, '0001-01-01T00:00:00Z'), c.observation_id)
+              < (CAST(:at AS timestamptz), CAST(:id AS uuid))
+        ORDER BY at DESC, c.observation_id DESC LIMIT :limit)
     SELECT c.observation_id, c.watch, c.acquired_at, c.state, c.reason, c.waits, c.attempts, c.clear_share,
            c.detections, c.item_hrefs, c.model, c.discovered_at, c.committed_at, c.superseded_at
-    FROM watch.coverage c
-    WHERE c.watch = :watch AND (CAST(:states AS text[]) IS NULL OR c.state = ANY(CAST(:states AS text[])))
-      AND (coalesce(c.acquired_at, '0001-01-01T00:00:00Z'), c.observation_id)
-          < (CAST(:at AS timestamptz), CAST(:id AS uuid))
-    ORDER BY coalesce(c.acquired_at, '0001-01-01T00:00:00Z') DESC, c.observation_id DESC LIMIT :limit
+    FROM page p
+    CROSS JOIN LATERAL (SELECT * FROM watch.coverage n WHERE n.observation_id = p.observation_id OFFSET 0) c
+    ORDER BY p.at DESC, p.observation_id DESC
     """
 )
 _STATES = text(
@@ -57,10 +61,14 @@ _SCENES = text(
 )
 _UNUSED = text(
     """
-    SELECT c.acquired_at, c.state, c.reason, c.item_hrefs, count(*) OVER () AS of_all
-    FROM watch.coverage c
-    WHERE c.watch = :watch AND c.superseded_at IS NULL AND c.state IN ('skipped', 'failed', 'rejected')
-    ORDER BY c.acquired_at DESC NULLS FIRST, c.observation_id LIMIT :limit
+    WITH page AS MATERIALIZED (
+        SELECT c.observation_id, c.acquired_at AS at, count(*) OVER () AS of_all FROM watch.coverage c
+        WHERE c.watch = :watch AND c.superseded_at IS NULL AND c.state IN ('skipped', 'failed', 'rejected')
+        ORDER BY at DESC NULLS FIRST, c.observation_id LIMIT :limit)
+    SELECT c.acquired_at, c.state, c.reason, c.item_hrefs, p.of_all
+    FROM page p
+    CROSS JOIN LATERAL (SELECT * FROM watch.coverage n WHERE n.observation_id = p.observation_id OFFSET 0) c
+    ORDER BY p.at DESC NULLS FIRST, p.observation_id
     """
 )
 _READABLE_ITEMS = text(

@@ -27,15 +27,19 @@ _REVIEWS_WITHOUT_GEOMETRY = text(
     """
 )
 _NOW = text("SELECT now()")
+_TRACKS = text(
+    "SELECT n.tracks, n.following FROM watch.objects_page(:watch, CAST(:at AS timestamptz),"
+    " CAST(:known AS timestamptz), CAST(:bounds AS geometry), CAST(:after AS uuid), :limit) n"
+)
 _AS_OF = text(
     """
     SELECT o.track_id, o.object_id, o.watch, o.target, o.area_m2, o.score, o.confidence, o.status, o.observations_for,
            o.observations_against, o.valid_from, o.valid_to, o.change, o.review, o.accuracy, o.observation_id,
            o.scene_id, o.item_hrefs, o.model, o.instruction_revision, CAST(ST_AsGeoJSON(o.geom) AS json) AS geom
-    FROM watch.objects_as_of(CAST(:at AS timestamptz), CAST(:known AS timestamptz), CAST(:bounds AS geometry)) o
-    WHERE o.watch = :watch AND o.track_id > CAST(:after AS uuid)
-      AND (CAST(:bounds AS geometry) IS NULL OR ST_Intersects(o.geom, CAST(:bounds AS geometry)))
-    ORDER BY o.track_id LIMIT :limit
+    FROM watch.objects_as_of(CAST(:at AS timestamptz), CAST(:known AS timestamptz), CAST(:bounds AS geometry),
+                             CAST(:tracks AS uuid[])) o
+    WHERE o.watch = :watch AND (CAST(:bounds AS geometry) IS NULL OR ST_Intersects(o.geom, CAST(:bounds AS geometry)))
+    ORDER BY o.track_id
     """
 )
 
@@ -45,7 +49,7 @@ class ObjectPage:
     """A page of the objects of a time."""
 
     rows: Rows
-    """With ``geom`` as a GeoJSON geometry."""
+    """With ``geom`` as a GeoJSON geometry; may be empty before the last page."""
     known_at: datetime
     """What was recorded up to then counts: the same on every page."""
     next: str | None
@@ -124,8 +128,10 @@ def list_objects_as_of(
     else:
         known, last = read_cursor(after)
     place = None if bounds is None else to_ewkb(bounds)
-    rows = fetch_rows(conn, _AS_OF, watch=watch, at=at, known=known, bounds=place, after=last, limit=limit)
-    return ObjectPage(rows, known, None if len(rows) < limit else write_cursor(known, rows[-1]["track_id"]))
+    asked = {"watch": watch, "at": at, "known": known, "bounds": place}
+    page = conn.execute(_TRACKS, asked | {"after": last, "limit": limit}).one()
+    rows = fetch_rows(conn, _AS_OF, tracks=page.tracks, **asked) if page.tracks else []
+    return ObjectPage(rows, known, None if page.following is None else write_cursor(known, page.following))
 
 
 def check_readable(conn: Connection) -> None:

@@ -19,6 +19,7 @@ _DROPPED = {
     "0040": ("DROP FUNCTION IF EXISTS watch.objects_as_of(timestamptz, timestamptz, geometry)",),
     "0041": ("DROP FUNCTION IF EXISTS watch.objects_tile(text, timestamptz, int, int, int, int)",),
     "0045": ("DROP FUNCTION IF EXISTS watch.operations()",),
+    "0048": ("DROP FUNCTION IF EXISTS watch.objects_as_of(timestamptz, timestamptz, geometry)",),
 }
 
 

@@ -131,7 +131,8 @@ track = Table(
     #: id of the object in the first series that found it; differs from ``id`` after a model or instruction change
     Column("object_id", UUID(as_uuid=True), nullable=False),
     Index("track_object_ix", "object_id"),
-    Index("track_series_ix", "series_id"),
+    # pages of the objects of a series, in order of id
+    Index("track_page_ix", "series_id", "id"),
 )
 
 detection = Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ from segwatch.flows.errors import ConfigError
 from segwatch.flows.runtime.extras import require_extras
 
 if TYPE_CHECKING:
-    from segwatch.flows.export.tables import Request
+    from segwatch.flows.export.tables import Exported, Request
 
 
 class Format(StrEnum):
@@ -98,30 +99,52 @@ def export(
         request = Request(watch, changes, at, known_at, bbox, since)
         if server is not None and form is not Format.QGIS:
             raise ConfigError("--server belongs to --format qgis")
-        done = _export(request, form, target, force=force, server=server)
+        done, what = _export(request, form, target, force=force, server=server)
     if as_json:
-        print_json(done)
+        told = {"path": str(done.path), "rows": done.rows, "what": what, "next_token": done.next_token}
+        print_json(told if done.shown_by_zoom is None else told | {"shown_by_zoom": done.shown_by_zoom})
         return
-    out.print(f"{done['path']}: {done['rows']} {done['what']}", markup=False)
-    if done["next_token"] is not None:
-        out.print(f"next token: {done['next_token']}", markup=False)
+    out.print(f"{done.path}: {done.rows} {what}", markup=False)
+    if done.shown_by_zoom is not None:
+        out.print(_tell_shown(done.shown_by_zoom, done.rows, what), markup=False)
+    if done.next_token is not None:
+        out.print(f"next token: {done.next_token}", markup=False)
 
 
 def _export(
     request: Request, form: Format, target: Path | None, *, force: bool, server: str | None
-) -> dict[str, object]:
+) -> tuple[Exported, str]:
+    """Export, and say what the rows are."""
     from segwatch.flows.export import qgis, stac, tables
 
     with open_engine() as engine:
         if form is Format.STAC:
-            what = "observations"
-            done = stac.export_catalog(engine, request, target or Path(f"{request.watch}-stac"), force=force)
-        elif form is Format.QGIS:
-            what = "objects"
+            folder = target or Path(f"{request.watch}-stac")
+            return stac.export_catalog(engine, request, folder, force=force), "observations"
+        if form is Format.QGIS:
             folder = target or Path(f"{request.watch}-qgis")
-            done = qgis.export_project(engine, request, folder, force=force, server=server)
-        else:
-            table, what = tables.TableFormat(form.value), request.layer.name
-            named = f"{request.watch}{'-changes' if request.changes else ''}{table.extension}"
-            done = tables.export_table(engine, request, table, target or Path(named), force=force)
-    return {"path": str(done.path), "rows": done.rows, "what": what, "next_token": done.next_token}
+            return qgis.export_project(engine, request, folder, force=force, server=server), "objects"
+        table = tables.TableFormat(form.value)
+        named = f"{request.watch}{'-changes' if request.changes else ''}{table.extension}"
+        return (
+            tables.export_table(engine, request, table, target or Path(named), force=force),
+            request.layer.name,
+        )
+
+
+def _tell_shown(shown: Mapping[int, int], rows: int, what: str) -> str:
+    """Tell at which zooms tiles show all rows."""
+    lacking = [zoom for zoom, count in shown.items() if count < rows]
+    if not lacking:
+        return f"the tiles of every zoom show all {rows} {what}"
+    last = max(shown)
+    if last in lacking:
+        return (
+            f"the tiles of zoom {last} show {shown[last]} of {rows} {what}, those of lower zooms may show fewer; the "
+            "others are too small or too many for a tile; other formats hold all"
+        )
+    largest = max(lacking)
+    return (
+        f"the tiles of zoom {largest + 1} to {last} show all {rows} {what}, those of zoom {largest} show "
+        f"{shown[largest]} and those of lower zooms may show fewer"
+    )

@@ -83,6 +83,8 @@ class Exported:
     rows: int
     next_token: str | None
     """Where the next delta feed goes on; None for exports of the past, which no feed follows."""
+    shown_by_zoom: Mapping[int, int] | None = None
+    """Of tiles: zoom -> number of rows that its tiles show; None for other formats."""
 
 
 _Write = Callable[["pa.RecordBatchReader", Path, Mapping[str, str]], None]
@@ -114,10 +116,13 @@ def export_table(
         metadata = describe(request, token)
         with write_whole(target) as made, rows.keep_error(), _explain_failures(rows, request, form, target):
             write_table(rows, request.layer, form, made, metadata)
+    shown = gdal.count_by_zoom(target, request.layer.name) if form is TableFormat.PMTILES else None
+    if shown is not None:
+        metadata |= {"rows": str(rows.count), "shown_by_zoom": json.dumps(shown)}
     if form in {TableFormat.CSV, TableFormat.PMTILES}:
         with write_whole(target.with_name(target.name + _BESIDE)) as beside:
             beside.write_text(json.dumps(metadata, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    return Exported(target, rows.count, token)
+    return Exported(target, rows.count, token, shown)
 
 
 def add_layer(engine: Engine, request: Request, target: Path, *, append: bool) -> int:

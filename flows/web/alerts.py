@@ -91,13 +91,16 @@ def _add_list(routes: APIRouter, reading: Engine) -> None:
         chosen: Annotated[analyst.AlertFilter, Depends(_read_filter)],
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
         sort: analyst.AlertOrder = analyst.AlertOrder.NEWEST,
+        counts: Annotated[
+            bool, Query(description="false: without the numbers, for which every alert of the watch is read")
+        ] = True,
         after: Annotated[
             str | None, Query(max_length=200, description="place of the page, as the header Link has it")
         ] = None,
     ) -> analyst.Rows:
         """List the alerts of a watch, all or only some, in pages.
 
-        The header ``X-Total-Count`` has the number of all alerts that were asked for, ``Link`` the next page. The
+        The header ``Link`` has the next page, ``X-Total-Count`` the number of all alerts that were asked for. The
         numbers of all alerts of the watch are in ``X-Status-Counts`` (by status of the change), ``X-Mark-Counts``,
         ``X-Kind-Counts``, ``X-Target-Counts`` and ``X-Rule-Counts``, as JSON.
         """
@@ -105,20 +108,27 @@ def _add_list(routes: APIRouter, reading: Engine) -> None:
             with reading.connect() as conn:
                 check_watch(conn, chosen.watch)
                 page = analyst.list_alert_page(conn, chosen, limit, sort, after)
-                counts = analyst.count_alerts_by(conn, chosen.watch)
+                numbers = analyst.count_alerts_by(conn, chosen) if counts else None
         except InvalidCursor as error:
             raise HTTPException(422, str(error)) from error
-        response.headers["X-Total-Count"] = str(page.of_all)
-        for name, numbers in (
-            ("Status", counts.by_change_status),
-            ("Mark", counts.by_mark),
-            ("Kind", counts.by_kind),
-            ("Target", counts.by_target),
-            ("Rule", counts.by_rule),
-        ):
-            response.headers[f"X-{name}-Counts"] = json.dumps(dict(numbers))
+        if numbers is not None:
+            response.headers.update(_describe(numbers))
         link_next(request, response, page.following)
         return page.rows
+
+
+def _describe(numbers: analyst.AlertCounts) -> dict[str, str]:
+    """Describe numbers of alerts as headers."""
+    by = {
+        "Status": numbers.by_change_status,
+        "Mark": numbers.by_mark,
+        "Kind": numbers.by_kind,
+        "Target": numbers.by_target,
+        "Rule": numbers.by_rule,
+    }
+    return {"X-Total-Count": str(numbers.chosen)} | {
+        f"X-{name}-Counts": json.dumps(dict(counted)) for name, counted in by.items()
+    }
 
 
 def _read_filter(

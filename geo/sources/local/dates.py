@@ -80,7 +80,11 @@ _PATTERNS = tuple(
         # HLS.S30.T33UUP.2024122T100031.v2.0 and MOD09GA.A2024122.h18v04: year and day of the year
         ("HLS name", rf"HLS\.\w\d\d\.T\w{{5}}\.{_YEAR}(?P<yearday>[0-3]\d\d)T{_CLOCK}"),
         ("MODIS name", rf"(?<![A-Z0-9])A{_YEAR}(?P<yearday>[0-3]\d\d){_ALONE[1]}"),
-        (_ANY_NAME, rf"{_ALONE[0]}{_YEAR}([-_.]?){_MONTH}\2{_DAY}[T_ -]?{_CLOCK}Z?{_ALONE[1]}"),
+        # the year of a second date, as in 2024-05-01_2024-06-12, is no time
+        (
+            _ANY_NAME,
+            rf"{_ALONE[0]}{_YEAR}([-_.]?){_MONTH}\2{_DAY}[T_ -]?(?!(?:19|20)\d\d[-_.]\d\d(?!\d)){_CLOCK}Z?{_ALONE[1]}",
+        ),
         (_ANY_NAME, rf"{_ALONE[0]}{_YEAR}([-_.]?){_MONTH}\2{_DAY}{_ALONE[1]}"),
         # 2024-5-1
         (_ANY_NAME, rf"{_ALONE[0]}{_YEAR}([-_.])(?P<month>0?[1-9]|1[0-2])\2{_DAY_OR_DIGIT}{_ALONE[1]}"),

@@ -8,23 +8,25 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import duckdb
 import geopandas
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import shapely
 from jsonschema import Draft7Validator
 from morecantile import tms
-from pmtiles.reader import MmapSource, Reader
+from pmtiles.reader import MmapSource, Reader, all_tiles
 from pyproj.datadir import get_data_dir
 from referencing import Registry, Resource
 
 from segwatch.db import analyst
 from segwatch.db.analyst import exports
 from segwatch.flows.errors import ConfigError
-from segwatch.flows.export import tables
+from segwatch.flows.export import gdal, tables
 from segwatch.flows.export.schema import CHANGES, OBJECTS
 from segwatch.flows.export.tables import Request, TableFormat
 from tests.invariants.conftest import Ledger, SceneContent, cells, day
@@ -158,6 +160,42 @@ def _check_tiles(path: Path) -> None:
         place = tms.get("WebMercatorQuad").tile(middle.x, middle.y, 12)
         content = reader.get(place.z, place.x, place.y)
         assert {one.properties["target"] for one in decoded(gzip.decompress(content))["objects"]} == {"water"}
+
+
+def test_tiles_say_how_many_objects_they_show(ledgers: Any, tmp_path: Path) -> None:
+    """Counted again here with another reader: every tile, decoded."""
+    ponds = tuple(cells(x, y, x + 0.03, y + 0.03) for x in range(1, 6) for y in range(1, 6))
+    ledger: Ledger = ledgers()
+    ledger.arrive([SceneContent(()), SceneContent((*ponds, cells(6, 6, 7, 7)))], [0, 1])
+    target = tmp_path / "lakes.pmtiles"
+    done = tables.export_table(ledger.engine, Request("lakes"), TableFormat.PMTILES, target)
+    found: dict[int, set[str]] = {zoom: set() for zoom in range(13)}
+    with target.open("rb") as file:
+        source: Any = MmapSource
+        tiles: Any = all_tiles
+        for (zoom, _, _), content in tiles(source(file)):
+            layers = decoded(gzip.decompress(content))
+            found[zoom] |= {one.properties["id"] for one in layers.get("objects", [])}
+    assert done.shown_by_zoom == {zoom: len(ids) for zoom, ids in found.items()}
+    beside = json.loads((tmp_path / "lakes.pmtiles.metadata.json").read_text())
+    assert json.loads(beside["shown_by_zoom"]) == {str(zoom): len(ids) for zoom, ids in found.items()}
+    assert (done.rows, beside["rows"]) == (len(ponds) + 1, str(len(ponds) + 1))
+    assert done.shown_by_zoom[12] == len(ponds) + 1 > done.shown_by_zoom[5]
+
+
+def test_many_objects_in_one_tile_are_all_drawn(tmp_path: Path) -> None:
+    """GDAL makes outlines coarser in tiles beyond its limit, until they vanish."""
+    schema = pa.schema([("id", pa.string()), ("note", pa.string()), ("geometry", pa.binary())])
+    places = [(15 + column * 0.0005, 46 + row * 0.0005) for column in range(70) for row in range(70)]
+    rows = [
+        # texts that do not compress, as the ids and numbers of objects
+        (str(uuid4()), "".join(uuid4().hex for _ in range(8)), shapely.box(x, y, x + 5e-5, y + 5e-5).wkb)
+        for x, y in places
+    ]
+    table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=schema)
+    target = tmp_path / "many.pmtiles"
+    gdal.write_layer(table.to_reader(), target, gdal.PMTILES, {}, layer="objects", geometry_type="Polygon")
+    assert gdal.count_by_zoom(target, "objects")[12] == len(rows)
 
 
 def test_the_past_a_box_and_changes(lakes: Ledger, tmp_path: Path) -> None:

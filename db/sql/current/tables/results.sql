@@ -91,7 +91,7 @@ CREATE TABLE segwatch.track (
 
 CREATE INDEX track_object_ix ON segwatch.track (object_id);
 
-CREATE INDEX track_series_ix ON segwatch.track (series_id);
+CREATE INDEX track_page_ix ON segwatch.track (series_id, id);
 
 CREATE TABLE segwatch.change (
     id UUID NOT NULL,
