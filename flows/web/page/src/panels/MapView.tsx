@@ -7,10 +7,11 @@ import { makeOverlay } from "../map/overlay";
 import { type Drawings, Stage } from "../map/stage";
 import type { Theme } from "../palette";
 import { currentWatch, earlierIndex, ready, sceneIndex, type State, store, useStore } from "../store";
-import type { Scene } from "../types";
 import { boxOf } from "../words";
 
 const HALF = 50;
+/** The map asks for more than it shows once it was at rest for so long. */
+const REST_MS = 400;
 
 export function MapView({ theme }: { theme: Theme }) {
   const state = useStore();
@@ -65,6 +66,7 @@ function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady:
   const stage = new Stage(front, back, theme);
   setStage(stage);
   const { map } = stage.main;
+  let rest = 0;
   map.on("click", (event) => {
     if (store.state.asking === "nothing") return;
     if (store.state.asking === "why") void askWhy(event.lngLat.lng, event.lngLat.lat);
@@ -78,21 +80,18 @@ function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady:
     map.getCanvas().style.cursor = store.state.asking === "why" ? "help" : stage.main.findObject(event.point) ? "pointer" : "";
   });
   map.on("moveend", () => { if (isReady()) store.go({ view: stage.view() }); });
-  map.on("dataloading", () => markBusy(true));
+  map.on("dataloading", () => {
+    window.clearTimeout(rest);
+    if (!stage.main.isWidening()) markBusy(true);
+  });
   map.on("idle", () => {
     store.set({ inView: stage.main.listObjects(), inViewAt: stage.main.drawnAt(), counts: stage.main.countObjects() });
     markBusy(false);
-    stage.main.askAhead(besideCurrent());
+    window.clearTimeout(rest);
+    rest = window.setTimeout(() => { if (!document.hidden) stage.main.prepareNext(); }, REST_MS);
   });
   map.on("error", ({ error }) => reportProblem(error));
   return stage;
-}
-
-/** The scenes before and after the one on show. */
-function besideCurrent(): Scene[] {
-  const scenes = ready(store.state.scenes) ?? [];
-  const index = sceneIndex(store.state);
-  return [scenes[index - 1], scenes[index + 1]].filter((one) => one !== undefined);
 }
 
 function markBusy(busy: boolean): void {
@@ -115,6 +114,6 @@ function describeDrawings(state: State, theme: Theme): Drawings | null {
   if (!watch || !scene) return null;
   const { statuses, targets, imagery, object, mode } = state.address;
   const earlier = scenes[earlierIndex(state)] ?? null;
-  const now: Drawing = { watch, scene, statuses, targets, imagery, object, theme, since: mode === "changes" ? earlier : null };
+  const now: Drawing = { watch, scene, scenes, statuses, targets, imagery, object, theme, since: mode === "changes" ? earlier : null };
   return { mode, now, before: earlier && mode !== "one" ? { ...now, scene: earlier } : null };
 }
