@@ -169,18 +169,37 @@ BEGIN
         FROM chosen c
         JOIN segwatch.track k ON k.id = c.track_id
     ), counted AS MATERIALIZED (
-        SELECT r.shows, r.status, r.change_status, r.begin, r."end", count(*) AS objects, sum(r.area_m2) AS area_m2,
-               avg(r.x0) AS x0, avg(r.y0) AS y0
+        SELECT r.shows, r.status, r.change_status, r.begin, r."end", floor((r.x0 - west) / (4 * pixel)) AS col,
+               floor((r.y0 - south) / (4 * pixel_north)) AS row, count(*) AS objects, sum(r.area_m2) AS area_m2,
+               sum(r.x0) AS x0, sum(r.y0) AS y0
         FROM shown r LEFT JOIN outlined u ON r.visible AND u.track_id = r.track_id
         WHERE r.here AND u.track_id IS NULL
-        GROUP BY r.shows, r.status, r.change_status, r.begin, r."end", floor((r.x0 - west) / (4 * pixel)),
-                 floor((r.y0 - south) / (4 * pixel_north))
+        GROUP BY r.shows, r.status, r.change_status, r.begin, r."end", 6, 7
+    ), steps AS (
+        -- how the count of a cell rises and falls with time
+        SELECT c.shows, c.status, c.change_status, c.col, c.row, e.at, sum(e.sign * c.objects) AS objects,
+               sum(e.sign * c.area_m2) AS area_m2, sum(c.x0) FILTER (WHERE e.sign > 0) AS x0,
+               sum(c.y0) FILTER (WHERE e.sign > 0) AS y0, sum(c.objects) FILTER (WHERE e.sign > 0) AS added
+        FROM counted c CROSS JOIN LATERAL (VALUES (c.begin, 1), (c."end", -1)) e(at, sign)
+        WHERE spans
+        GROUP BY c.shows, c.status, c.change_status, c.col, c.row, e.at
+    ), cells AS (
+        SELECT c.shows, c.status, c.change_status, c.begin, c."end", c.objects, c.area_m2, c.x0 / c.objects AS x0,
+               c.y0 / c.objects AS y0
+        FROM counted c WHERE NOT spans
+        UNION ALL
+        -- one dot at a time, in one place: the mean of all of its objects
+        SELECT s.shows, s.status, s.change_status, s.at, lead(s.at) OVER later, CAST(sum(s.objects) OVER later AS bigint),
+               sum(s.area_m2) OVER later, sum(s.x0) OVER cell / sum(s.added) OVER cell,
+               sum(s.y0) OVER cell / sum(s.added) OVER cell
+        FROM steps s
+        WINDOW cell AS (PARTITION BY s.shows, s.status, s.change_status, s.col, s.row), later AS (cell ORDER BY s.at)
     ), dots AS (
         SELECT d.shows, d.status, d.change_status, d.begin, d."end", d.objects, d.area_m2,
                -- web mercator, in units of the tile, y down: a point need not go through PROJ
                ST_MakePoint(round(4096 * ((d.x0 + 180) / 360 * tiles - objects_tile.x)),
                             round(4096 * ((1 - asinh(tan(radians(d.y0))) / pi()) / 2 * tiles - objects_tile.y))) AS geom
-        FROM counted d
+        FROM cells d WHERE d.objects > 0
     ), runs AS MATERIALIZED (
         SELECT n.begin, n."end", sum(n.objects) FILTER (WHERE n.alive) AS objects,
                sum(n.objects) FILTER (WHERE n.alive AND n.outlined) AS outlined,

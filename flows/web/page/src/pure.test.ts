@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { DEFAULTS, readAddress, writeAddress } from "./address";
 import { coverView, surround } from "./map/ahead";
-import { holds, spanAround } from "./map/span";
+import { boxOfPixels, viewOf } from "./map/camera";
+import { hasRoom, holds, spanAround } from "./map/span";
 import { describePlace, groupByPlace } from "./places";
 import type { Alert, Scene } from "./types";
 import { isoTime } from "./times";
@@ -34,6 +35,15 @@ describe("tiles asked for ahead", () => {
   });
 });
 
+describe("the view", () => {
+  it("shows a box, whole and no smaller than it must", () => {
+    const [west, south, east, north] = boxOfPixels(viewOf([15, 46, 16, 47], 900, 600, 0), 900, 600);
+    expect([south, north].map((one) => Number(one.toFixed(6)))).toEqual([46, 47]);
+    expect(west < 15 && east > 16).toBe(true);
+    expect(viewOf([15, 46, 15, 46], 900, 600, 20, 16)).toEqual({ zoom: 16, lat: expect.closeTo(46, 6), lon: 15 });
+  });
+});
+
 describe("the span of the tiles", () => {
   const scenes = Array.from({ length: 40 }, (_, index) => ({ scene_id: String(index), acquired_at: new Date(Date.UTC(2024, 0, 1 + index)).toISOString() }) as Scene);
   const numbers = (index: number, reach: number) => {
@@ -47,6 +57,11 @@ describe("the span of the tiles", () => {
   it("holds the scenes between its ends", () => {
     const span = { since: scenes[3] as Scene, until: scenes[5] as Scene };
     expect([2, 3, 4, 5, 6].map((index) => holds(span, scenes[index] as Scene))).toEqual([false, true, true, true, false]);
+  });
+  it("is left alone while steps are left on either side, and at the ends of the axis", () => {
+    const span = { since: scenes[24] as Scene, until: scenes[39] as Scene };
+    expect([39, 28, 27].map((index) => hasRoom(span, scenes, scenes[index] as Scene, 8))).toEqual([true, true, false]);
+    expect(hasRoom(span, scenes, scenes[24] as Scene, 0)).toBe(true);
   });
 });
 

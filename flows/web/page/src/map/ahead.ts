@@ -1,5 +1,6 @@
 // Ask for the tiles beside the view while the map is at rest: the server makes them, the browser keeps them.
 import type { LngLatBounds } from "maplibre-gl";
+import type { Box } from "../words";
 
 /** Web mercator stops there, degrees. */
 const MAX_LATITUDE = 85.05;
@@ -37,6 +38,12 @@ export function surround(west: number, south: number, east: number, north: numbe
   const height = width * Math.cos((Math.max(Math.abs(south), Math.abs(north)) * Math.PI) / 180);
   const inView = new Set(coverView(west, south, east, north, zoom));
   return coverView(west - width, south - height, east + width, north + height, zoom).filter((one) => !inView.has(one));
+}
+
+/** Ask for the tiles of a view before the map does, which takes its time to begin: the server works meanwhile. */
+export function askFirst(template: string, [west, south, east, north]: Box, zoom: number): void {
+  // what fails here is asked again by the map, and then said
+  for (const tile of coverView(west, south, east, north, zoom)) void fetch(template.replace("{z}/{x}/{y}", tile)).catch(() => undefined);
 }
 
 /** Ask for the tiles of an address (a template with {z}/{x}/{y}) around a view, one after another, until `stopAhead`. */

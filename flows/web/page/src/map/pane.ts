@@ -7,7 +7,7 @@ import { askAhead, stopAhead } from "./ahead";
 import { makeHatches } from "./hatch";
 import { colour, comparedFilter, dotOpacity, holdsAt, makeFilters } from "./expressions";
 import { makeOverlayLayers, OVERLAY } from "./overlay";
-import { holds, REACH, type Span, spanAround } from "./span";
+import { hasRoom, holds, REACH, type Span, spanAround } from "./span";
 import { CLICKABLE, makeChangeLayers, makeObjectLayers, makeStyle, OBJECTS } from "./style";
 import type { Theme } from "../palette";
 import { instant } from "../times";
@@ -60,6 +60,13 @@ function comparisonAddress({ watch, scene }: Drawing, since: Scene): string {
   const query = new URLSearchParams({ watch: watch.watch, from: since.acquired_at, to: scene.acquired_at });
   return `${location.origin}/api/compare/{z}/{x}/{y}.mvt?${query}`;
 }
+
+/** Address of the tiles that a pane asks for first: of a single scene, which is drawn soonest. */
+export const firstAddress = (drawing: Drawing): string =>
+  drawing.since ? comparisonAddress(drawing, drawing.since) : tileAddress(drawing, spanAround(drawing.scenes, drawing.scene, 0));
+
+/** Zoom of the tiles that a view shows. */
+export const tileZoom = (zoom: number): number => Math.min(MAX_TILE_ZOOM, Math.floor(zoom));
 
 export class Pane {
   readonly map: maplibregl.Map;
@@ -124,9 +131,13 @@ export class Pane {
     return this.widening;
   }
 
-  /** The map is at rest: exchange the tiles for those of more scenes, or ask for what lies beside the view. */
-  prepareNext(): void {
+  /** The map has drawn all that it was to draw. */
+  finish(): void {
     this.widening = false;
+  }
+
+  /** The map is at rest: exchange the tiles for those of more scenes, if few are left on either side. */
+  widen(): void {
     const { drawn, span } = this;
     if (!drawn || !span) return;
     if (span !== this.measured) {
@@ -134,14 +145,14 @@ export class Pane {
       // the tiles at hand serve; the next ones hold fewer scenes
       if (this.countOutlines() > MAX_OUTLINES) this.reach = Math.floor(this.reach / 2);
     }
-    const next = spanAround(drawn.scenes, drawn.scene, this.reach);
-    if (!holds(span, next.since) || !holds(span, next.until)) {
-      this.widening = true;
-      this.showSpan(drawn, next);
-      return;
-    }
-    const zoom = Math.min(MAX_TILE_ZOOM, Math.floor(this.map.getZoom()));
-    void askAhead(tileAddress(drawn, span), this.map.getBounds(), zoom);
+    if (hasRoom(span, drawn.scenes, drawn.scene, this.reach)) return;
+    this.widening = true;
+    this.showSpan(drawn, spanAround(drawn.scenes, drawn.scene, this.reach));
+  }
+
+  /** Ask for the tiles beside the view. */
+  askAhead(): void {
+    if (this.drawn && this.span) void askAhead(tileAddress(this.drawn, this.span), this.map.getBounds(), tileZoom(this.map.getZoom()));
   }
 
   /** Acquisition time of the scene that is drawn. */
@@ -191,9 +202,8 @@ export class Pane {
       return false;
     }
     this.widening = false;
-    // a single scene first: it is drawn soonest
     this.span = drawing.since ? null : spanAround(drawing.scenes, drawing.scene, 0);
-    const tiles = [drawing.since ? comparisonAddress(drawing, drawing.since) : tileAddress(drawing, spanAround(drawing.scenes, drawing.scene, 0))];
+    const tiles = [firstAddress(drawing)];
     if (source) {
       const old = this.map.getStyle().layers.filter((one) => "source" in one && one.source === OBJECTS);
       for (const { id } of old) this.map.removeLayer(id);

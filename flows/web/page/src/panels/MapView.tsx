@@ -2,9 +2,12 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { askWhy } from "./WhyNot";
 import { openObject, setStage } from "../choosing";
-import { type Drawing } from "../map/pane";
+import type { View } from "../address";
+import { askFirst } from "../map/ahead";
+import { boxOfPixels } from "../map/camera";
 import { makeOverlay } from "../map/overlay";
-import { type Drawings, Stage } from "../map/stage";
+import { type Drawing, firstAddress, type Pane, tileZoom } from "../map/pane";
+import { type Drawings, fitIn, Stage } from "../map/stage";
 import type { Theme } from "../palette";
 import { currentWatch, earlierIndex, ready, sceneIndex, type State, store, useStore } from "../store";
 import { boxOf } from "../words";
@@ -21,11 +24,15 @@ export function MapView({ theme }: { theme: Theme }) {
   const fitted = useRef("");
   const [share, setShare] = useState(HALF);
 
+  // the map takes a while to begin, and the page with it: only once it is known what to ask the server for meanwhile
+  const known = isKnown(state);
   useEffect(() => {
-    if (!front.current || !back.current) return;
+    if (!known || !front.current || !back.current) return;
+    const drawings = describeDrawings(state, theme);
+    if (drawings) askForDrawing(front.current, drawings.now);
     // until the watch of the address is in view, moves are those of a page that takes shape
     stage.current = openStage(front.current, back.current, theme, () => fitted.current !== "" && fitted.current === store.state.address.watch);
-  }, []);
+  }, [known]);
 
   useEffect(() => {
     const made = stage.current;
@@ -34,9 +41,8 @@ export function MapView({ theme }: { theme: Theme }) {
     const { watch } = drawings.now;
     if (fitted.current !== watch.watch) {
       fitted.current = watch.watch;
-      const box = boxOf(watch);
-      if (state.address.view) made.show(state.address.view);
-      else if (box) made.fit(box);
+      const view = front.current && startView(front.current, drawings.now);
+      if (view) made.show(view);
     }
     made.draw(drawings);
     if (drawings.mode === "swipe") made.swipe(share / 100);
@@ -44,8 +50,8 @@ export function MapView({ theme }: { theme: Theme }) {
 
   // without any watch, its panel stands in the first steps
   const draft = state.address.tab === "new" || ready(state.watches)?.length === 0 ? state.draft : null;
-  useEffect(() => stage.current?.main.lay(makeOverlay(state.area, draft)), [state.area, draft?.area, draft?.trial]);
-  useEffect(() => stage.current?.showBackground(state.background), [state.background]);
+  useEffect(() => stage.current?.main.lay(makeOverlay(state.area, draft)), [known, state.area, draft?.area, draft?.trial]);
+  useEffect(() => stage.current?.showBackground(state.background), [known, state.background]);
 
   const swiping = state.address.mode === "swipe";
   return (
@@ -62,11 +68,32 @@ export function MapView({ theme }: { theme: Theme }) {
   );
 }
 
+/** Whether it is known which scenes there are, or that there are none. */
+function isKnown({ watches, scenes }: State): boolean {
+  return watches.is === "failed" || ready(watches)?.length === 0 || (watches.is === "ready" && scenes.is !== "loading");
+}
+
+/** The view that the address names, else the whole watch. */
+function startView(map: HTMLElement, { watch }: Drawing): View | null {
+  const box = boxOf(watch);
+  return store.state.address.view ?? (box && fitIn(map, box));
+}
+
+function askForDrawing(map: HTMLElement, drawing: Drawing): void {
+  const view = startView(map, drawing);
+  if (view) askFirst(firstAddress(drawing), boxOfPixels(view, map.clientWidth, map.clientHeight), tileZoom(view.zoom));
+}
+
 function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady: () => boolean): Stage {
   const stage = new Stage(front, back, theme);
   setStage(stage);
   const { map } = stage.main;
   let rest = 0;
+  const atRest = (pane: Pane) => {
+    if (document.hidden) return;
+    pane.widen();
+    if (!pane.isWidening()) rest = window.setTimeout(() => pane.askAhead(), REST_MS * 3);
+  };
   map.on("click", (event) => {
     if (store.state.asking === "nothing") return;
     if (store.state.asking === "why") void askWhy(event.lngLat.lng, event.lngLat.lat);
@@ -87,8 +114,9 @@ function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady:
   map.on("idle", () => {
     store.set({ inView: stage.main.listObjects(), inViewAt: stage.main.drawnAt(), counts: stage.main.countObjects() });
     markBusy(false);
+    stage.main.finish();
     window.clearTimeout(rest);
-    rest = window.setTimeout(() => { if (!document.hidden) stage.main.prepareNext(); }, REST_MS);
+    rest = window.setTimeout(() => atRest(stage.main), REST_MS);
   });
   map.on("error", ({ error }) => reportProblem(error));
   return stage;
