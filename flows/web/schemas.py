@@ -614,6 +614,9 @@ class TrialRow(BaseModel):
     totals: list[TrialTotal] | None
     cost: TrialCost | None
     observed: dict[str, Any] | None = Field(description="GeoJSON of the clear ground; the rest was not seen")
+    unseen: dict[str, Any] | None = Field(
+        description="GeoJSON of the rest; null: all was seen, or this is unknown"
+    )
     polygons: dict[str, Any] | None = Field(description="GeoJSON FeatureCollection, the largest first")
     polygons_of_all: int | None = Field(description="how many were found; polygons may hold fewer")
     picture: str | None = Field(description="address of a JPEG, relative to the server's root")

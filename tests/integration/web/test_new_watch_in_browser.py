@@ -31,7 +31,7 @@ SOURCES = {
 QUEUED = {
     "id": "0b0f", "state": "queued", "source": "watch:lakes", "instruction": "segment the water", "area": SQUARE,
     "stage": "waiting for a worker", "progress": None, "reason": None, "scene": None, "model": None,
-    "demonstration": None, "totals": None, "cost": None, "observed": None, "polygons": None, "polygons_of_all": None,
+    "demonstration": None, "totals": None, "cost": None, "observed": None, "unseen": None, "polygons": None, "polygons_of_all": None,
     "picture": None,
 }  # fmt: skip
 FOUND = {
