@@ -389,6 +389,26 @@ class CatalogState(BaseModel):
     next_expected_at: AwareDatetime | None
 
 
+class Registration(BaseModel):
+    """How well scenes lie on each other."""
+
+    shift_m: float | None = Field(description="shift of the newest observed scene, metres; null: not measured")
+
+
+class Rendering(BaseModel):
+    """Renderings of this month."""
+
+    judged: int
+    saturated: int = Field(description="of these, saturated, constant or out of range")
+
+
+class AlertAges(BaseModel):
+    """Alerts by the time from acquisition to alert."""
+
+    up_to_seconds: float | None = Field(description="upper limit of the class; null: none")
+    alerts: int = Field(description="alerts above the limit of the class before")
+
+
 class WatchOperation(BaseModel):
     """How a watch is doing."""
 
@@ -407,6 +427,9 @@ class WatchOperation(BaseModel):
     outbox: OutboxState
     cost: Cost
     catalog: CatalogState
+    registration: Registration
+    rendering: Rendering
+    alert_ages: list[AlertAges]
 
 
 class Operations(BaseModel):
