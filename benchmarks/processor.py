@@ -16,7 +16,9 @@ def read_processor_seconds(roots: Iterable[int]) -> float:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             # the name of the program, in brackets, may hold blanks
-            fields = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            fields = (
+                (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            )
         except OSError:
             continue  # it ended meanwhile
         children[int(fields[1])].append(int(folder.name))

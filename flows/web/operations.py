@@ -103,7 +103,8 @@ def make_router(
             "prefect_url": prefect_url or None,
             "may_operate": operates,
             "watches": [
-                _show(row, now, find_next, names_hosts=operates) | measured.describe(row["watch"]) for row in rows
+                _show(row, now, find_next, names_hosts=operates) | measured.describe(row["watch"])
+                for row in rows
             ],
         }
 

@@ -392,7 +392,9 @@ class CatalogState(BaseModel):
 class Registration(BaseModel):
     """How well scenes lie on each other."""
 
-    shift_m: float | None = Field(description="shift of the newest observed scene, metres; null: not measured")
+    shift_m: float | None = Field(
+        description="shift of the newest observed scene, metres; null: not measured"
+    )
 
 
 class Rendering(BaseModel):

@@ -36,7 +36,8 @@ def test_a_drawn_area_is_tried_by_a_worker_and_saved(
                 executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
             )
             page = browser.new_page(viewport={"width": 1200, "height": 800})
-            page.set_default_timeout(120_000)
+            # the browser paints on the processor, and the worker starts a process for the trial
+            page.set_default_timeout(180_000)
             page.on("pageerror", lambda error: problems.append(str(error)))
             west, south, east, north = lakes.area.bounds
             page.goto(f"{url}/#watch=lakes&tab=new&view=15/{(south + north) / 2:.5f}/{(west + east) / 2:.5f}")

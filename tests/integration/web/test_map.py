@@ -335,7 +335,9 @@ def describe_at(layers: dict[str, list[Any]], at: str | None = None) -> dict[str
         for one in features:
             held = one.properties
             if now is None or held["begin"] <= now < held["end"]:
-                left_out = {"begin", "end", "features"} | ({"objects", "area_m2"} if name == "dots" else set())
+                left_out = {"begin", "end", "features"} | (
+                    {"objects", "area_m2"} if name == "dots" else set()
+                )
                 words = str({key: held[key] for key in sorted(held.keys() - left_out)})
                 counts = found.setdefault(name, Counter())
                 if name == "dots":

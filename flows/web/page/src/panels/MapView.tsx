@@ -13,6 +13,12 @@ import { currentWatch, earlierIndex, ready, sceneIndex, type State, store, useSt
 import { boxOf } from "../words";
 
 const HALF = 50;
+/** What is missing when a source of the map fails, and what that means; any other source has objects. */
+const MISSING: Record<string, [string, string]> = {
+  imagery: ["The imagery of this scene", "the objects are shown without it"],
+  base: ["The base map", "the objects are shown without it"],
+  ground: ["The ground of another host", "the objects are shown without it"],
+};
 /** The map asks for more than it shows once it was at rest for so long. */
 const REST_MS = 400;
 
@@ -87,6 +93,8 @@ function askForDrawing(map: HTMLElement, drawing: Drawing): void {
 function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady: () => boolean): Stage {
   const stage = new Stage(front, back, theme);
   setStage(stage);
+  // also where no watch has a scene yet, and a new one is thought out
+  if (store.state.address.view) stage.show(store.state.address.view);
   const { map } = stage.main;
   let rest = 0;
   const atRest = (pane: Pane) => {
@@ -118,7 +126,7 @@ function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady:
     window.clearTimeout(rest);
     rest = window.setTimeout(() => atRest(stage.main), REST_MS);
   });
-  map.on("error", ({ error }) => reportProblem(error));
+  map.on("error", (event) => reportProblem(event.error, (event as { sourceId?: string }).sourceId));
   return stage;
 }
 
@@ -128,10 +136,11 @@ function markBusy(busy: boolean): void {
 }
 
 /** Say that a part of the map is missing; requests that the map itself dropped are no problem. */
-function reportProblem(error: object): void {
+function reportProblem(error: object, source?: string): void {
   if ("name" in error && error.name === "AbortError") return;
   const status = (error as { status?: number }).status;
-  const problem = `A part of the map could not be loaded${status ? ` (status ${status})` : ""}; what is missing is not “unchanged”.`;
+  const [what, then] = MISSING[source ?? ""] ?? ["A part of the objects", "what is missing is not “unchanged”"];
+  const problem = `${what} could not be loaded${status ? ` (status ${status})` : ""}; ${then}.`;
   if (store.state.problem !== problem) store.set({ problem });
 }
 
