@@ -57,7 +57,8 @@ _MEASURED = (
     "UPDATE segwatch.discovery SET lag_p50_seconds = 7200, lag_p95_seconds = 86400",
     "INSERT INTO segwatch.alert_age (watch_name, up_to_seconds, alerts, seconds)"
     " VALUES ('lakes', 3600, 3, 9000), ('lakes', 'Infinity', 1, 9000000)",
-    "INSERT INTO segwatch.usage (watch_name, month, model_version, outcome, attempts, compute_seconds, bytes_read, area_km2)"
+    "INSERT INTO segwatch.usage (watch_name, month, model_version, outcome, attempts, compute_seconds,"
+    " bytes_read, area_km2)"
     " SELECT 'lakes', date_trunc('month', now() AT TIME ZONE 'UTC'), 'm@1', u.outcome, u.attempts, 1, 1, 1"
     " FROM (VALUES ('observed', 6), ('saturated', 2), ('machine', 5)) u(outcome, attempts)",
     "INSERT INTO segwatch.revisit (watch_name, platform, relative_orbit, catalog, repeat_days, seen, last_at, next_at,"
