@@ -21,6 +21,7 @@ describe("the address", () => {
     expect(writeAddress(DEFAULTS)).toBe("");
     expect(readAddress("#mode=fly&view=1/2&sort=x&theme=")).toEqual(DEFAULTS);
     expect(readAddress("#view=99/0/0").view).toBeNull();
+    expect(readAddress("?watch=lakes").watch).toBe("lakes");
   });
 });
 
