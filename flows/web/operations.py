@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,6 @@ from sqlalchemy import Connection, Engine
 from segwatch.db import analyst, channel_tests, watch_actions
 from segwatch.db.errors import NotFound, WatchRefused
 from segwatch.db.tokens import Scope
-from segwatch.db.usage import JUDGED, AttemptOutcome
 from segwatch.flows.alerting.channels import name_channels
 from segwatch.flows.pipeline.retrying import requeue_failed
 from segwatch.flows.web import schemas
@@ -138,33 +137,31 @@ class _Measured:
     """What is measured of watches besides their state, by watch."""
 
     shifts: dict[str, float | None]
-    judged: Counter[str]
-    saturated: Counter[str]
+    renderings: dict[str, dict[str, int]]
     ages: dict[str, list[dict[str, Any]]]
 
     def describe(self, watch: str) -> dict[str, Any]:
         """Describe registration, rendering and age of alerts of one watch."""
         return {
             "registration": {"shift_m": self.shifts.get(watch)},
-            "rendering": {"judged": self.judged[watch], "saturated": self.saturated[watch]},
+            "rendering": self.renderings.get(watch, {"judged": 0, "saturated": 0}),
             "alert_ages": self.ages.get(watch, []),
         }
 
 
 def _measure(conn: Connection, now: datetime) -> _Measured:
-    judged, saturated = Counter[str](), Counter[str]()
-    for row in analyst.list_usage(conn, month=f"{now:%Y-%m}"):
-        judged[row["watch"]] += row["attempts"] * (row["outcome"] in JUDGED)
-        saturated[row["watch"]] += row["attempts"] * (row["outcome"] == AttemptOutcome.SATURATED)
+    renderings = {
+        row["watch"]: {"judged": row["judged"], "saturated": row["saturated"]}
+        for row in analyst.list_renderings(conn, f"{now:%Y-%m}")
+    }
     ages: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in analyst.list_alert_ages(conn):
         limit = row["up_to_seconds"]
         ages[row["watch"]].append(
             {"up_to_seconds": None if math.isinf(limit) else limit, "alerts": row["alerts"]}
         )
-    return _Measured(
-        {row["watch"]: row["shift_m"] for row in analyst.list_metrics(conn)}, judged, saturated, ages
-    )
+    shifts = {row["watch"]: row["shift_m"] for row in analyst.list_metrics(conn)}
+    return _Measured(shifts, renderings, ages)
 
 
 def _act(intake: OperationIntake, watch: str, action: Action, body: ActionBody) -> dict[str, Any]:
