@@ -1,8 +1,10 @@
-"""The map in Chromium: time to first draw, of a date step, of a tile, and the bytes that this takes.
+"""The map in Chromium: time to first draw, of a date step, of a pan, of a tile, and the bytes that this takes.
 
 The ledger of :mod:`segwatch.benchmarks.tracking_scale` with all objects in view. The server runs in a process of its
 own, as ``segwatch serve`` does. The map has drawn when MapLibre is idle: all tiles are there, and all are painted.
-Chromium paints on the processor, because the machine need not have a display. Needs the extra ``dev`` and Chromium.
+Chromium paints on the processor, because the machine need not have a display. Processor seconds are those of browser,
+server and database together: on a machine that does other work, they say more than the times. Needs the extra ``dev``
+and Chromium.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from segwatch.benchmarks.processor import read_processor_seconds
 from segwatch.benchmarks.tracking_scale import World, out, throwaway_cluster
 from segwatch.db.embedded.ports import find_free_port
 from segwatch.flows.errors import ConfigError
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 WATCH = "forest-fires"
 _STEPS = 10
+_PANS = 8
+_PAN_PIXELS = 250
+_REST_SECONDS = 5.0
 _TIMEOUT_MS = 120_000
 _DRAWN = "body[data-drawn=true]"
 _TILES = "/api/tiles/"
@@ -42,7 +48,8 @@ def run(*, quick: bool, device: str) -> dict[str, float | int]:
         world.grow(tracks)
         url = world.analyst.url.render_as_string(hide_password=False)
         with _serve(url) as base, _open_browser() as page:
-            figures = _measure(page, base)
+            database = int((cluster.info().data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
+            figures = _measure(page, base, [os.getpid(), database])
         world.engine.dispose()
         world.analyst.dispose()
     out.print(f"{tracks} objects: {figures}")
@@ -94,20 +101,30 @@ def _open_browser() -> Iterator[Page]:
         browser.close()
 
 
-def _measure(page: Page, base: str) -> dict[str, float | int]:
+def _measure(page: Page, base: str, processes: Sequence[int]) -> dict[str, float | int]:
     # tiles are fetched by a worker, whose requests the page's own clock does not list
     finished: list[Request] = []
     page.on("requestfinished", lambda one: finished.append(one))  # noqa: PLW0108 - Playwright marks its handlers
+    begun = read_processor_seconds(processes)
     first = _open(page, lambda: page.goto(f"{base}/#watch={WATCH}&imagery=off"))
+    first_processor = read_processor_seconds(processes) - begun
     first_bytes = _count_bytes(finished)
     shown = str(page.inner_text("#drawn"))
+    time.sleep(_REST_SECONDS)  # a person looks at the map before stepping on
+    begun = read_processor_seconds(processes)
     steps = [_step(page) for _ in range(_STEPS)]
+    step_processor = (read_processor_seconds(processes) - begun) / _STEPS
+    time.sleep(_REST_SECONDS)
+    pans = [_pan(page, _PAN_PIXELS if number % 2 else -_PAN_PIXELS) for number in range(_PANS)]
     tiles = [one for one in finished if _TILES in one.url]
     return {
         "first_draw_seconds": round(first, 2),
+        "first_draw_processor_seconds": round(first_processor, 2),
         "second_visit_seconds": round(_open(page, page.reload), 2),
         "first_draw_bytes": first_bytes,
         "date_step_p95_ms": round(_p95(steps) * 1000),
+        "date_step_processor_seconds": round(step_processor, 2),
+        "pan_p95_ms": round(_p95(pans) * 1000),
         "tile_p95_ms": round(_p95([one.timing["responseEnd"] for one in tiles])),
         "tiles": len(tiles),
         "tile_bytes": _count_bytes(tiles),
@@ -135,6 +152,21 @@ def _step(page: Page) -> float:
     begun = time.perf_counter()
     page.evaluate("document.body.dataset.drawn = 'false'")
     page.get_by_role("button", name="Previous scene").click()
+    page.wait_for_selector(_DRAWN, timeout=_TIMEOUT_MS)
+    return time.perf_counter() - begun
+
+
+def _pan(page: Page, pixels: int) -> float:
+    """Drag the map sideways, until what came into view is drawn."""
+    box = page.locator("#map").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + pixels, y, steps=5)
+    begun = time.perf_counter()
+    page.evaluate("document.body.dataset.drawn = 'false'")
+    page.mouse.up()
     page.wait_for_selector(_DRAWN, timeout=_TIMEOUT_MS)
     return time.perf_counter() - begun
 

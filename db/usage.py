@@ -58,6 +58,10 @@ class AttemptOutcome(StrEnum):
     """Disk, memory or device of the worker; not counted as an attempt at the scene."""
 
 
+#: Outcomes of scenes whose rendering was judged.
+JUDGED = frozenset({AttemptOutcome.OBSERVED, AttemptOutcome.UNUSABLE, AttemptOutcome.SATURATED})
+
+
 def record_attempt(
     conn: Connection,
     observation_id: UUID,

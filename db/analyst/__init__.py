@@ -87,7 +87,7 @@ from segwatch.db.analyst.exports import (
     open_snapshot,
 )
 from segwatch.db.analyst.keys import VIEW_KEYS, ViewKey
-from segwatch.db.analyst.metrics import list_alert_ages, list_metrics, list_usage
+from segwatch.db.analyst.metrics import list_alert_ages, list_metrics, list_renderings, list_usage
 from segwatch.db.analyst.object_history import ObjectHistory, read_object_history
 from segwatch.db.analyst.object_panel import ObjectPanel, read_object_panel
 from segwatch.db.analyst.objects import (
@@ -197,6 +197,7 @@ __all__ = [
     "list_operations",
     "list_outlines",
     "list_readable_items",
+    "list_renderings",
     "list_reported_scenes",
     "list_reviews",
     "list_scenes",

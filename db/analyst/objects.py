@@ -16,7 +16,7 @@ from segwatch.db.codec import to_ewkb
 _VERSION = text("SELECT watch.data_version(:watch)")
 _TILE = text(
     "SELECT watch.data_version(:watch), watch.objects_tile(:watch, CAST(:at AS timestamptz), :z, :x, :y,"
-    " known_at => coalesce(CAST(:known_at AS timestamptz), 'infinity'))"
+    " known_at => coalesce(CAST(:known_at AS timestamptz), 'infinity'), since => CAST(:since AS timestamptz))"
 )
 _PROBE = text("SELECT 1 FROM watch.objects_now LIMIT 1")
 _REVIEWS = text("SELECT * FROM watch.reviews WHERE watch = :watch ORDER BY decided_at, review_id")
@@ -73,11 +73,13 @@ class TileMoment:
     at: str
     known_at: str | None = None
     """Only what was recorded up to then; None = everything."""
+    since: str | None = None
+    """Show every scene from then until ``at``; None = only the time itself."""
 
     @property
     def longest_text(self) -> int:
         """Length of the longest of the texts, which a client chose."""
-        return max(len(self.watch), len(self.at), len(self.known_at or ""))
+        return max(len(self.watch), len(self.at), len(self.known_at or ""), len(self.since or ""))
 
 
 def read_version(conn: Connection, watch: str) -> str:

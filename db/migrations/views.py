@@ -20,6 +20,10 @@ _DROPPED = {
     "0041": ("DROP FUNCTION IF EXISTS watch.objects_tile(text, timestamptz, int, int, int, int)",),
     "0045": ("DROP FUNCTION IF EXISTS watch.operations()",),
     "0048": ("DROP FUNCTION IF EXISTS watch.objects_as_of(timestamptz, timestamptz, geometry)",),
+    "0049": (
+        "DROP FUNCTION IF EXISTS watch.objects_tile(text, timestamptz, int, int, int, int, timestamptz)",
+        "DROP FUNCTION IF EXISTS segwatch.encode_unseen(uuid[], timestamptz, timestamptz, geometry, geometry, float8)",
+    ),
 }
 
 

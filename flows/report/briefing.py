@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Engine, RowMapping
@@ -175,7 +176,7 @@ def gather_briefing(engine: Engine, settings: FlowSettings, request: Request) ->
             centre, area, period, found.before, found.after, found.changed, found.totals, found.before_m2,
             found.figures, found.extent, found.counts, found.unseen_share,
             *_explain_scenes(situation, period), tuple(notes), settings.report_contact,
-            f"{settings.public_url}/?watch={request.watch}" if settings.public_url else "",
+            f"{settings.public_url}/#{urlencode({'watch': request.watch})}" if settings.public_url else "",
         )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
 from segwatch.db import analyst
-from segwatch.db.usage import AGE_LIMITS, AttemptOutcome
+from segwatch.db.usage import AGE_LIMITS, JUDGED, AttemptOutcome
 from segwatch.flows.telemetry.scenes import SceneReport
 
 #: How long what was read from the ledger is served again.
@@ -225,13 +225,12 @@ def _collect_usage(usage: Rows) -> Iterator[Any]:
     sums: dict[str, dict[tuple[str, ...], float]] = {name: defaultdict(float) for name in _SUMS}
     finished: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     month = datetime.now(UTC).date().replace(day=1)
-    judged = {AttemptOutcome.OBSERVED, AttemptOutcome.UNUSABLE, AttemptOutcome.SATURATED}
     for row in usage:
         key = (row["watch"], row["model"])
         attempts[(*key, row["outcome"])] += row["attempts"]
         for name, found in sums.items():
             found[key] += row[name]
-        if row["month"] == month and row["outcome"] in judged:
+        if row["month"] == month and row["outcome"] in JUDGED:
             finished[row["watch"]][0] += row["attempts"]
             finished[row["watch"]][1] += row["attempts"] * (row["outcome"] == AttemptOutcome.SATURATED)
     yield _counter(_ATTEMPTS, attempts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,18 +87,24 @@ def make_router(
     def read_operations() -> dict[str, Any]:
         """Say how each watch is doing: last scene, queue, failures, messages, cost, catalog, and its next run.
 
-        Failures are of the last seven days, cost of the last thirty; null where nothing was published. Texts of
-        catalog errors, which may name hosts, are for readers with the scope ``operate``.
+        Failures are of the last seven days, cost of the last thirty; null where nothing was published. ``rendering``
+        counts this month's scenes whose rendering was judged, and those that were saturated, constant or out of
+        range; ``alert_ages`` how long after the acquisition of its scene each alert was raised. Texts of catalog
+        errors, which may name hosts, are for readers with the scope ``operate``.
         """
         now = datetime.now(UTC)
         operates = intake is not None and Scope.OPERATE in current_reader().scopes
         with reading.connect() as conn:
             rows = analyst.list_operations(conn)
+            measured = _measure(conn, now)
         return {
             "now": now,
             "prefect_url": prefect_url or None,
             "may_operate": operates,
-            "watches": [_show(row, now, find_next, names_hosts=operates) for row in rows],
+            "watches": [
+                _show(row, now, find_next, names_hosts=operates) | measured.describe(row["watch"])
+                for row in rows
+            ],
         }
 
     @routes.post(
@@ -122,6 +130,38 @@ def make_router(
         return await run_in_threadpool(_act, intake, watch, action, body)
 
     return routes
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What is measured of watches besides their state, by watch."""
+
+    shifts: dict[str, float | None]
+    renderings: dict[str, dict[str, int]]
+    ages: dict[str, list[dict[str, Any]]]
+
+    def describe(self, watch: str) -> dict[str, Any]:
+        """Describe registration, rendering and age of alerts of one watch."""
+        return {
+            "registration": {"shift_m": self.shifts.get(watch)},
+            "rendering": self.renderings.get(watch, {"judged": 0, "saturated": 0}),
+            "alert_ages": self.ages.get(watch, []),
+        }
+
+
+def _measure(conn: Connection, now: datetime) -> _Measured:
+    renderings = {
+        row["watch"]: {"judged": row["judged"], "saturated": row["saturated"]}
+        for row in analyst.list_renderings(conn, f"{now:%Y-%m}")
+    }
+    ages: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in analyst.list_alert_ages(conn):
+        limit = row["up_to_seconds"]
+        ages[row["watch"]].append(
+            {"up_to_seconds": None if math.isinf(limit) else limit, "alerts": row["alerts"]}
+        )
+    shifts = {row["watch"]: row["shift_m"] for row in analyst.list_metrics(conn)}
+    return _Measured(shifts, renderings, ages)
 
 
 def _act(intake: OperationIntake, watch: str, action: Action, body: ActionBody) -> dict[str, Any]:

@@ -389,6 +389,28 @@ class CatalogState(BaseModel):
     next_expected_at: AwareDatetime | None
 
 
+class Registration(BaseModel):
+    """How well scenes lie on each other."""
+
+    shift_m: float | None = Field(
+        description="shift of the newest observed scene, metres; null: not measured"
+    )
+
+
+class Rendering(BaseModel):
+    """Renderings of this month."""
+
+    judged: int
+    saturated: int = Field(description="of these, saturated, constant or out of range")
+
+
+class AlertAges(BaseModel):
+    """Alerts by the time from acquisition to alert."""
+
+    up_to_seconds: float | None = Field(description="upper limit of the class; null: none")
+    alerts: int = Field(description="alerts above the limit of the class before")
+
+
 class WatchOperation(BaseModel):
     """How a watch is doing."""
 
@@ -407,6 +429,9 @@ class WatchOperation(BaseModel):
     outbox: OutboxState
     cost: Cost
     catalog: CatalogState
+    registration: Registration
+    rendering: Rendering
+    alert_ages: list[AlertAges]
 
 
 class Operations(BaseModel):
@@ -614,6 +639,9 @@ class TrialRow(BaseModel):
     totals: list[TrialTotal] | None
     cost: TrialCost | None
     observed: dict[str, Any] | None = Field(description="GeoJSON of the clear ground; the rest was not seen")
+    unseen: dict[str, Any] | None = Field(
+        description="GeoJSON of the rest; null: all was seen, or this is unknown"
+    )
     polygons: dict[str, Any] | None = Field(description="GeoJSON FeatureCollection, the largest first")
     polygons_of_all: int | None = Field(description="how many were found; polygons may hold fewer")
     picture: str | None = Field(description="address of a JPEG, relative to the server's root")

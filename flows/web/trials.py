@@ -18,7 +18,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from shapely.geometry import mapping
+from shapely.geometry import mapping, shape
 from sqlalchemy import Engine
 
 from segwatch.db import trials
@@ -35,7 +35,8 @@ from segwatch.flows.web.guards.bodies import read_body
 from segwatch.flows.web.guards.refusals import REFUSALS, describe_refusals
 from segwatch.flows.web.sources import Source, find_source, list_sources
 from segwatch.geo.area import compute_area_m2
-from segwatch.geo.errors import GeoError
+from segwatch.geo.bounded import operations
+from segwatch.geo.errors import GeoError, TooComplex
 from segwatch.geo.sources.http.deadline import call_within
 from segwatch.geo.text.spelling import describe_errors
 from segwatch.geo.types.watch import Watch
@@ -431,8 +432,20 @@ def _show(row: dict[str, Any]) -> dict[str, Any]:
         "progress": None if None in tiles or row["finished_at"] else {"done": tiles[0], "total": tiles[1]},
         "reason": row["reason"],
         **{name: found.get(name) for name in _RESULT},
+        "unseen": _find_unseen(watch, found.get("observed")),
         "picture": f"api/trials/{row['id']}/picture" if row["has_picture"] else None,
     }
+
+
+def _find_unseen(watch: Watch, observed: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Find the ground of the area that a trial did not see; None = it saw all, or it is not known what it saw."""
+    if observed is None:
+        return None
+    try:
+        unseen = operations.difference(watch.area, shape(observed))
+    except TooComplex:
+        return None
+    return None if unseen.is_empty else mapping(unseen)
 
 
 #: Fields of a result that are shown as they were stored; null until there is one.

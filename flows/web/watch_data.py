@@ -51,13 +51,18 @@ def make_router(engine: Engine, tiles: VectorTiles) -> APIRouter:
         known_at: Annotated[
             str | None, Query(description="only what was recorded up to then; without it, everything")
         ] = None,
+        since: Annotated[
+            str | None, Query(description="every scene from then until `at`; without it, only the time `at`")
+        ] = None,
     ) -> Response:
         """Return the objects of a watch as they were at a time, as a vector tile; see ``watch.objects_tile``.
 
         Layers: ``objects`` (outlines), ``dots`` (small objects, counted in cells), ``summary`` and, where fewer
         outlines than objects are drawn, ``cut`` (``shown`` of ``of``); ``unseen`` is what the scene did not see.
+        With ``since``, every feature holds from ``begin`` (inclusive) until ``end`` (exclusive), milliseconds since
+        1970: a map shows one date after the other by a filter, without another request.
         """
-        moment = analyst.TileMoment(watch, at, known_at)
+        moment = analyst.TileMoment(watch, at, known_at, since)
         where = analyst.TilePlace(place.z, place.x, place.y)
         return await tiles.respond(request, TileKey(moment, where, current_sight().settings))
 

@@ -33,7 +33,7 @@ CONNECTIONS = THREADS + 1
 MAX_CACHE_BYTES = 64 * 2**20
 MEDIA_TYPE = "application/vnd.mapbox-vector-tile"
 #: Another release may draw the same data otherwise.
-_DRAWN_BY = read_package_version("segwatch"), 2
+_DRAWN_BY = read_package_version("segwatch"), 3
 #: A new scene or verdict may change the objects at any moment.
 _CACHE_CONTROL = "no-cache"
 #: Tiles with longer names of watches or times are not cached, because the keys would take more memory than the tiles.

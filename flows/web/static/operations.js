@@ -61,24 +61,58 @@ function listTrouble(watch) {
   if (watch.catalog.missed_revisits >= 3) {
     found.push(`the catalog has published no scene of ${plural(watch.catalog.missed_revisits, "revisit")} in a row`);
   }
+  const { judged, saturated } = watch.rendering;
+  if (saturated > judged / 10) found.push(`${saturated} of ${plural(judged, "scene")} this month were saturated, constant or out of range: check the bands and limits of the source`);
   if (watch.failed) found.push(`${plural(watch.failed, "observation")} failed in the last ${watch.failure_days} days`);
   if (watch.outbox.failed) found.push(`${plural(watch.outbox.failed, "message")} could not be delivered`);
   if (watch.state === "active" && watch.schedule === null && !watch.last_scene) found.push("it has no schedule and no scene yet");
   return found;
 }
 
+const number = (value) => value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 });
+
+/** How long after acquisition the catalog publishes scenes. */
+const describePublication = (seconds) => seconds
+  ? `half of the scenes within ${duration(seconds.p50)} of acquisition, 95 % within ${duration(seconds.p95)}` : "unknown";
+
+/** How long after acquisition alerts are raised: the classes that half and 95 % of them lie in. */
+function describeAges(ages) {
+  const all = ages.reduce((sum, one) => sum + one.alerts, 0);
+  if (!all) return "none yet";
+  const sorted = [...ages].sort((a, b) => (a.up_to_seconds ?? Infinity) - (b.up_to_seconds ?? Infinity));
+  const within = (share) => {
+    let count = 0;
+    const limit = sorted.find((one) => (count += one.alerts) >= share * all)?.up_to_seconds ?? null;
+    return limit === null ? "over 7 d" : `within ${duration(limit)}`;
+  };
+  return `${all.toLocaleString("en")}; half ${within(0.5)} of acquisition, 95 % ${within(0.95)}`;
+}
+
+/** Whether scenes come as the orbits let expect. */
+function describeRevisits({ acquisitions, missed_revisits: missed, next_expected_at: next }) {
+  if (missed === null) return "no regular orbit is known";
+  const words = document.createElement("span");
+  words.append(`${acquisitions.missing} of ${plural(acquisitions.seen + acquisitions.missing, "acquisition")} missing, ${missed} in a row; next expected `, next ? moment(next) : "unknown");
+  return words;
+}
+
 function describe(watch) {
   const scene = watch.last_scene;
   const cost = watch.cost.gpu_seconds === null && watch.cost.km2 === null ? "nothing was observed"
-    : `${duration(watch.cost.gpu_seconds ?? 0)} of computing, ${Math.round(watch.cost.km2 ?? 0).toLocaleString("en")} km²`;
+    : `${Math.round(watch.cost.gpu_seconds ?? 0).toLocaleString("en")} s of computing (${duration(watch.cost.gpu_seconds ?? 0)}), ${number(watch.cost.km2 ?? 0)} km²`;
   return [
     ["Last scene", scene ? moment(scene.acquired_at) : "none yet"],
-    ["Lag", scene?.lag_seconds == null ? "unknown" : `${duration(scene.lag_seconds)} from acquisition to publication`],
+    ["Lag", scene?.lag_seconds == null ? "unknown" : `${duration(scene.lag_seconds)} from acquisition to result`],
+    ["Catalog's lag", describePublication(watch.catalog.publication_seconds)],
+    ["Alerts", describeAges(watch.alert_ages)],
     ["Next run", watch.next_run ? moment(watch.next_run) : watch.schedule ? "none" : "no schedule"],
     ["Queue", `${watch.queue.pending} pending, ${watch.queue.running} running`
       + (watch.queue.oldest_at ? `; the oldest waits for ${duration((Date.parse(state.found.now) - Date.parse(watch.queue.oldest_at)) / 1000)}` : "")],
     ["Messages", `${watch.outbox.due} due, ${watch.outbox.failed} given up`],
     ["Catalog", watch.catalog.searched_at ? moment(watch.catalog.searched_at) : "not searched yet"],
+    ["Revisits", describeRevisits(watch.catalog)],
+    ["Registration", watch.registration.shift_m === null ? "not measured" : `newest scene shifted by ${number(watch.registration.shift_m)} m`],
+    ["Rendering", watch.rendering.judged ? `${watch.rendering.saturated} of ${plural(watch.rendering.judged, "scene")} this month saturated, constant or out of range` : "no scene this month"],
     [`Cost, ${watch.cost.days} days`, cost],
   ];
 }

@@ -40,7 +40,7 @@ TARN = cells(5, 1, 6, 2)
 #: Nobody saw the two western columns after the first day.
 SEEN = cells(2, 0, 8, 8)
 WORLD = (SceneContent((LAKE, TARN)), SceneContent((LAKE, POND), SEEN), SceneContent((LAKE, POND), SEEN))
-URL = "https://maps.example.org/?watch=lakes"
+URL = "https://maps.example.org/#watch=lakes"
 HOSTILE = '</style><script>alert("x")</script> & <img src="file:///etc/passwd"> \u202e'
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from sqlalchemy import text
 
 from segwatch.flows.web.application import create_app
 from tests.conftest import Database
-from tests.invariants.conftest import Ledger, SceneContent, cells
+from tests.invariants.conftest import Ledger, SceneContent, cells, day
 from tests.support.vector_tiles import decoded
 
 LAKE = cells(1, 1, 4, 4)
@@ -290,3 +292,56 @@ def test_a_tile_stays_the_same_until_its_watch_changes(client: TestClient, ledge
     assert (changed.status_code, changed.headers["etag"] != first.headers["etag"]) == (200, True)
     assert len(decoded(changed.content)["objects"]) == 2
     assert client.get(address, params={**NOW, "watch": "other"}).status_code == 200
+
+
+def test_a_tile_of_many_scenes_holds_for_each_what_its_own_tile_shows(
+    client: TestClient, ledger: Ledger
+) -> None:
+    """A changing world, in which another model takes over and the AOI shrinks, of which a tile shows all dates."""
+    pond, island = cells(6, 6, 7, 7), cells(8, 1, 8.2, 1.2)
+    world = [
+        *WORLD[:2],
+        SceneContent((LAKE, pond)),
+        SceneContent((cells(1, 1, 6, 4), pond, island), cells(0, 0, 9, 5)),
+        SceneContent((cells(1, 1, 6, 4), island)),
+        SceneContent((LAKE, cells(7, 7, 9, 9), island)),
+        SceneContent((LAKE, pond)),
+    ]
+    ledger.arrive(world, [2, 3])
+    ledger.model = "other@1"
+    ledger.arrive(world, [4, 5, 6])
+    ledger.cover(cells(0, 0, 5, 10))
+    moments = [day(number).isoformat() for number in range(7)] + ["2100-01-01T00:00:00+00:00"]
+    shown: set[str] = set()
+    for place in ("11/1080/694", "7/67/43"):
+        for first, last in ((0, 7), (2, 5), (4, 4)):
+            span = {"watch": "lakes", "since": moments[first], "at": moments[last]}
+            whole = decoded(client.get(MAP.format(place), params=span).content)
+            for at in moments[first : last + 1]:
+                own = decoded(client.get(MAP.format(place), params={"watch": "lakes", "at": at}).content)
+                assert describe_at(whole, at) == describe_at(own), (place, first, last, at)
+                shown |= {str(one.properties["shows"]) for one in own.get("objects", [])}
+    assert shown >= {"baseline", "appeared", "reappeared", "disappeared", "gone", "as before"}
+
+
+def describe_at(layers: dict[str, list[Any]], at: str | None = None) -> dict[str, Counter[str]]:
+    """What a tile shows at a time, whatever else it holds; without a time, all of it.
+
+    Dots are summed, because a dot counts only objects that appear and end together.
+    """
+    now = None if at is None else datetime.fromisoformat(at).timestamp() * 1000
+    found: dict[str, Counter[str]] = {}
+    for name, features in layers.items():
+        for one in features:
+            held = one.properties
+            if now is None or held["begin"] <= now < held["end"]:
+                left_out = {"begin", "end", "features"} | (
+                    {"objects", "area_m2"} if name == "dots" else set()
+                )
+                words = str({key: held[key] for key in sorted(held.keys() - left_out)})
+                counts = found.setdefault(name, Counter())
+                if name == "dots":
+                    counts[words] += held["objects"]
+                else:
+                    counts[words + one.geometry.wkt] += 1
+    return found

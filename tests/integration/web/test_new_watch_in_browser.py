@@ -31,8 +31,8 @@ SOURCES = {
 QUEUED = {
     "id": "0b0f", "state": "queued", "source": "watch:lakes", "instruction": "segment the water", "area": SQUARE,
     "stage": "waiting for a worker", "progress": None, "reason": None, "scene": None, "model": None,
-    "demonstration": None, "totals": None, "cost": None, "observed": None, "polygons": None, "polygons_of_all": None,
-    "picture": None,
+    "demonstration": None, "totals": None, "cost": None, "observed": None, "unseen": None, "polygons": None,
+    "polygons_of_all": None, "picture": None,
 }  # fmt: skip
 FOUND = {
     "type": "Feature",

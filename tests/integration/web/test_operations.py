@@ -46,7 +46,25 @@ def ledger(ledgers: Any) -> Ledger:
                 " DO UPDATE SET failures = 2, error = excluded.error"
             )
         )
+        for statement in _MEASURED:
+            conn.execute(text(statement))
     return made
+
+
+_MEASURED = (
+    "UPDATE segwatch.observation SET shift_east_m = 3, shift_north_m = 0, shift_quality = 0.9, shift_source = 'pixels'"
+    " WHERE state = 'observed'",
+    "UPDATE segwatch.discovery SET lag_p50_seconds = 7200, lag_p95_seconds = 86400",
+    "INSERT INTO segwatch.alert_age (watch_name, up_to_seconds, alerts, seconds)"
+    " VALUES ('lakes', 3600, 3, 9000), ('lakes', 'Infinity', 1, 9000000)",
+    "INSERT INTO segwatch.usage (watch_name, month, model_version, outcome, attempts, compute_seconds,"
+    " bytes_read, area_km2)"
+    " SELECT 'lakes', date_trunc('month', now() AT TIME ZONE 'UTC'), 'm@1', u.outcome, u.attempts, 1, 1, 1"
+    " FROM (VALUES ('observed', 6), ('saturated', 2), ('machine', 5)) u(outcome, attempts)",
+    "INSERT INTO segwatch.revisit (watch_name, platform, relative_orbit, catalog, repeat_days, seen, last_at, next_at,"
+    " missing, missed_in_a_row) VALUES ('lakes', 'p', '7', 'c', 5, 9, now(), now() + interval '5 days',"
+    " ARRAY[now()], 1)",
+)
 
 
 @pytest.fixture
@@ -98,6 +116,9 @@ def test_an_operator_sees_what_is_wrong_and_acts(
     )
     shown = client.get("/api/operations", headers=reader).json()
     assert shown["may_operate"] is False
+    assert (lakes["registration"], lakes["rendering"]) == ({"shift_m": 3.0}, {"judged": 8, "saturated": 2})
+    assert lakes["alert_ages"][0] == {"up_to_seconds": 3600.0, "alerts": 3}
+    assert lakes["alert_ages"][-1]["up_to_seconds"] is None, "JSON has no infinity"
     assert shown["watches"][0]["catalog"]["error"] == "the search failed", "names of hosts are for operators"
 
     def act(action: str, headers: dict[str, str] = operator, watch: str = "lakes", **body: str) -> Any:
@@ -157,6 +178,13 @@ def test_the_page_is_used_with_the_keyboard(
         page.wait_for_selector("article button")
         assert "1 with trouble" in page.inner_text("#status")
         assert "1 observation failed" in page.inner_text(".trouble")
+        assert "2 of 8 scenes this month were saturated" in page.inner_text(".trouble")
+        described = " ".join(page.inner_text("dl").split())
+        assert "half within 1 h of acquisition, 95 % over 7 d" in described
+        assert "half of the scenes within 2 h of acquisition, 95 % within 1 d" in described
+        assert "1 of 10 acquisitions missing, 1 in a row; next expected" in described
+        assert "newest scene shifted by 3 m" in described
+        assert "km²" in described
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "fits a phone"
         press(page, "retry")
         page.locator("#status", has_text="1 failed observation").wait_for()

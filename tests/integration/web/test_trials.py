@@ -90,6 +90,7 @@ def test_a_trial_shows_what_the_latest_clear_scene_has(
     assert shape(feature["geometry"]).intersection(AREA).area == pytest.approx(AREA.area, rel=0.02)
     assert found.observed is not None
     assert shape(found.observed).area == pytest.approx(AREA.area, rel=0.02)
+    assert found.unseen is None, "this scene shows all of it"
     assert found.totals is not None
     assert [(one.target, one.polygons) for one in found.totals] == [("water", 1)]
     assert found.cost is not None
@@ -100,6 +101,23 @@ def test_a_trial_shows_what_the_latest_clear_scene_has(
     assert (listed["state"], listed["polygons"], listed["totals"][0]["polygons"]) == ("done", None, 1)
     after = count_rows(engine, "scene", "observation", "detection", "track", "change", "alert", "watch")
     assert before == after, "a trial gets into no series"
+
+
+def test_a_trial_says_which_ground_it_did_not_see(
+    client: TestClient, engine: Engine, settings: FlowSettings
+) -> None:
+    ada = make_token(engine)
+    west, south, east, north = AREA.bounds
+    beyond = box(west, south, east + 0.2 * (east - west), north)
+    where = client.post("/api/trials", json=draft(area=mapping(beyond)), headers=ada).headers["location"]
+    assert run_trials(engine, settings, "worker").done == 1
+    found = schemas.TrialRow.model_validate(client.get(where, headers=ada).json())
+    assert found.observed is not None
+    assert found.unseen is not None
+    observed, unseen = shape(found.observed), shape(found.unseen)
+    assert unseen.intersection(observed).area < 1e-6 * beyond.area
+    assert unseen.union(observed).area == pytest.approx(beyond.area, rel=0.02)
+    assert 0.1 < unseen.area / beyond.area < 0.25
 
 
 def test_an_earlier_scene_can_be_tried_and_what_has_none_says_why(

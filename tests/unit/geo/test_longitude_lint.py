@@ -54,6 +54,7 @@ ALLOWED = {
     "db/sql/0032/29_watch.objects_tile.sql": "one tile, which lies on one side",
     "db/sql/0041/34_watch.objects_tile.sql": "one tile, which lies on one side",
     "db/sql/0047/34_watch.objects_tile.sql": "one tile, which lies on one side",
+    "db/sql/0049/35_watch.objects_tile.sql": "one tile, which lies on one side",
     "db/sql/0041/36_watch.compare.sql": "one tile, which lies on one side",
     "db/sql/current/watch/compare.sql": "one tile, which lies on one side",
     "db/sql/current/watch/objects_tile.sql": "one tile, which lies on one side",

@@ -28,18 +28,35 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp
     WHERE NOT ST_IsEmpty(u.geom)
 $$;
 
--- Layer `unseen` of a vector tile: one feature with the state and reason of the observation.
-CREATE OR REPLACE FUNCTION segwatch.encode_unseen(series_ids uuid[], at timestamptz, known_at timestamptz, searched geometry,
-                                                  bounds geometry, pixel float8)
+-- Milliseconds since 1970, rounded down: what a vector tile holds exactly, and a browser's clock counts in.
+CREATE OR REPLACE FUNCTION segwatch.to_milliseconds(at timestamptz) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    -- a float holds microseconds of today exactly, and numbers of type numeric take ten times as long
+    SELECT CAST(round(date_part('epoch', to_milliseconds.at) * 1000000) AS bigint) / 1000
+$$;
+
+-- Layer `unseen` of a vector tile: for each moment a feature with the state and reason of the observation. `valids` says when
+-- each series is in force. With `until`, the end of the last moment, features hold from `begin` until `end` (exclusive), in
+-- milliseconds.
+CREATE OR REPLACE FUNCTION segwatch.encode_unseen(series_ids uuid[], valids tstzrange[], moments timestamptz[],
+                                                  known_at timestamptz, searched geometry, bounds geometry, pixel float8,
+                                                  until timestamptz)
 RETURNS bytea
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp AS $$
     SELECT coalesce((
         SELECT ST_AsMVT(u.*, 'unseen', 4096, 'geom')
         FROM (
             SELECT o.state, o.reason, CAST(o.acquired_at AS text) AS acquired_at,
+                   CASE WHEN encode_unseen.until IS NOT NULL THEN segwatch.to_milliseconds(m.at) END AS begin,
+                   CASE WHEN encode_unseen.until IS NOT NULL
+                        THEN segwatch.to_milliseconds(coalesce(m.next, encode_unseen.until + interval '1 ms')) END AS "end",
                    ST_AsMVTGeom(ST_Transform(segwatch.find_unseen(
-                       encode_unseen.series_ids, encode_unseen.at, encode_unseen.known_at,
+                       p.series_ids, m.at, encode_unseen.known_at,
                        encode_unseen.searched, encode_unseen.pixel), 3857), encode_unseen.bounds, 4096, 64, true) AS geom
-            FROM segwatch.find_observation(encode_unseen.series_ids, encode_unseen.at, encode_unseen.known_at) o) u
+            FROM (SELECT n.at, lead(n.at) OVER (ORDER BY n.at) AS next FROM unnest(encode_unseen.moments) n(at)) m
+            CROSS JOIN LATERAL (
+                SELECT array_agg(s.id) AS series_ids FROM unnest(encode_unseen.series_ids, encode_unseen.valids) s(id, valid)
+                WHERE s.valid @> m.at) p
+            CROSS JOIN LATERAL segwatch.find_observation(p.series_ids, m.at, encode_unseen.known_at) o) u
         WHERE u.geom IS NOT NULL), '')
 $$;

@@ -2,7 +2,7 @@
 import { useEffect } from "preact/hooks";
 import type { Tab } from "./address";
 import { getStage } from "./choosing";
-import { loadBackground, loadWatches, openWatch } from "./loading";
+import { loadWatches, openWatch } from "./loading";
 import type { Theme } from "./palette";
 import { AlertInbox } from "./panels/AlertInbox";
 import { ComparePanel } from "./panels/ComparePanel";
@@ -32,7 +32,6 @@ function useTheme(): Theme {
 export function App() {
   const { address, watches, sheet } = useStore();
   const theme = useTheme();
-  useEffect(() => { void loadWatches(); void loadBackground(); }, []);
   useEffect(() => {
     // alerts and scenes belong to the watch: until both are there, no button leads to another watch's object
     const { scenes, alerts } = store.state;

@@ -48,9 +48,9 @@ const choose = <T extends string>(value: string | null, options: readonly T[], o
   options.find((one) => one === value) ?? otherwise;
 const split = (value: string | null, otherwise: string[]) => (value === null ? otherwise : value.split(",").filter(Boolean));
 
-/** Read the fragment of an address; what is missing or wrong gets its default. */
+/** Read the fragment, or the query, of an address; what is missing or wrong gets its default. */
 export function readAddress(fragment: string): Address {
-  const given = new URLSearchParams(fragment.replace(/^#/, ""));
+  const given = new URLSearchParams(fragment.replace(/^[#?]/, ""));
   const text = (name: string) => given.get(name) ?? "";
   return {
     watch: text("watch"),

@@ -12,16 +12,20 @@ const failed = (error: unknown): Loaded<never> => ({ is: "failed", why: error in
 /** Load the watches, and show the one of the address, else the first. */
 export async function loadWatches(): Promise<void> {
   store.set({ watches: LOADING });
+  const { watch: wanted } = store.state.address;
+  // the watch of the address is opened at once, without waiting for the others
+  const opening = wanted ? openWatch(wanted, true) : null;
   try {
     // the map does not wait until all objects are counted: the panel of the watch asks for that
     const { value } = await get<Watch[]>("/api/watches", { counts: "false" });
     store.set({ watches: { is: "ready", value } });
-    const named = value.some((one) => one.watch === store.state.address.watch);
-    if (!named && store.state.address.watch) {
-      store.set({ problem: `There is no watch named ${store.state.address.watch}, or you may not see it; the first one is shown.` });
-    }
     const [first] = value;
-    if (first) await openWatch(named ? store.state.address.watch : first.watch, named);
+    if (!first || value.some((one) => one.watch === wanted)) {
+      await opening;
+      return;
+    }
+    if (wanted) store.set({ problem: `There is no watch named ${wanted}, or you may not see it; the first one is shown.` });
+    await openWatch(first.watch);
   } catch (error) {
     store.set({ watches: failed(error) });
   }

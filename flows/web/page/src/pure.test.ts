@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { DEFAULTS, readAddress, writeAddress } from "./address";
-import { coverView } from "./map/ahead";
+import { coverView, surround } from "./map/ahead";
+import { boxOfPixels, viewOf } from "./map/camera";
+import { hasRoom, holds, spanAround } from "./map/span";
 import { describePlace, groupByPlace } from "./places";
-import type { Alert } from "./types";
+import type { Alert, Scene } from "./types";
 import { findScene, isoTime } from "./times";
 import { area, boxOf, describeStatus, percent, share, tileBoxOf } from "./words";
 
@@ -19,6 +21,7 @@ describe("the address", () => {
     expect(writeAddress(DEFAULTS)).toBe("");
     expect(readAddress("#mode=fly&view=1/2&sort=x&theme=")).toEqual(DEFAULTS);
     expect(readAddress("#view=99/0/0").view).toBeNull();
+    expect(readAddress("?watch=lakes").watch).toBe("lakes");
   });
 });
 
@@ -37,6 +40,39 @@ describe("tiles asked for ahead", () => {
     expect(coverView(-180, -90, 179.9, 90, 0)).toEqual(["0/0/0"]);
     expect(coverView(15, 46, 18, 47, 8).sort()).toEqual(["8/138/90", "8/138/91", "8/139/90", "8/139/91", "8/140/90", "8/140/91"]);
     expect(coverView(179, 1, 181, 2, 2)).toEqual(["2/3/1", "2/0/1"]);
+  });
+  it("lie around the view", () => {
+    expect(surround(15.1, 46.1, 15.2, 46.2, 8).sort()).toEqual(["8/137/89", "8/137/90", "8/137/91", "8/138/89", "8/138/91", "8/139/89", "8/139/90", "8/139/91"]);
+  });
+});
+
+describe("the view", () => {
+  it("shows a box, whole and no smaller than it must", () => {
+    const [west, south, east, north] = boxOfPixels(viewOf([15, 46, 16, 47], 900, 600, 0), 900, 600);
+    expect([south, north].map((one) => Number(one.toFixed(6)))).toEqual([46, 47]);
+    expect(west < 15 && east > 16).toBe(true);
+    expect(viewOf([15, 46, 15, 46], 900, 600, 20, 16)).toEqual({ zoom: 16, lat: expect.closeTo(46, 6), lon: 15 });
+  });
+});
+
+describe("the span of the tiles", () => {
+  const scenes = Array.from({ length: 40 }, (_, index) => ({ scene_id: String(index), acquired_at: new Date(Date.UTC(2024, 0, 1 + index)).toISOString() }) as Scene);
+  const numbers = (index: number, reach: number) => {
+    const { since, until } = spanAround(scenes, scenes[index] as Scene, reach);
+    return [since.scene_id, until.scene_id].map(Number);
+  };
+  it("leaves room for steps either way, and is the same for neighbours", () => {
+    expect([numbers(16, 8), numbers(23, 8), numbers(24, 8)]).toEqual([[8, 31], [8, 31], [16, 39]]);
+    expect([numbers(0, 8), numbers(39, 8), numbers(20, 0)]).toEqual([[0, 15], [24, 39], [20, 20]]);
+  });
+  it("holds the scenes between its ends", () => {
+    const span = { since: scenes[3] as Scene, until: scenes[5] as Scene };
+    expect([2, 3, 4, 5, 6].map((index) => holds(span, scenes[index] as Scene))).toEqual([false, true, true, true, false]);
+  });
+  it("is left alone while steps are left on either side, and at the ends of the axis", () => {
+    const span = { since: scenes[24] as Scene, until: scenes[39] as Scene };
+    expect([39, 28, 27].map((index) => hasRoom(span, scenes, scenes[index] as Scene, 8))).toEqual([true, true, false]);
+    expect(hasRoom(span, scenes, scenes[24] as Scene, 0)).toBe(true);
   });
 });
 

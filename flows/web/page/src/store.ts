@@ -45,7 +45,8 @@ export const LOADING = { is: "loading" } as const;
 
 class Store {
   state: State = {
-    address: readAddress(location.hash), watches: LOADING, scenes: LOADING, alerts: LOADING, unused: [], inView: [], inViewAt: "",
+    // earlier briefings, which may be printed, name the watch in the query
+    address: readAddress(location.hash || location.search), watches: LOADING, scenes: LOADING, alerts: LOADING, unused: [], inView: [], inViewAt: "",
     counts: { objects: 0, outlined: 0, refuted: 0 }, picked: [], opened: null, busy: false, problem: "", playing: false, sheet: false, asking: "object", why: null,
     draft: NO_DRAFT, area: null, background: null,
   };

@@ -184,6 +184,9 @@ export interface ObjectFeature {
   change_status?: string;
   change_confidence?: number;
   review?: string;
+  /** It is like this from then, inclusive, until then, exclusive; milliseconds since 1970. */
+  begin?: number;
+  end?: number;
 }
 
 /** An object as drawn, with the middle of what is drawn of it, degrees. */

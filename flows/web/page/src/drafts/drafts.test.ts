@@ -28,7 +28,7 @@ const TRIAL: Trial = {
   id: "t", state: "done", instruction: "segment the water", area: SQUARE, stage: null, progress: null, reason: null,
   scene: { acquired_at: "2024-05-01T10:00:00Z", clear_share: 0.95, attribution: "ESA" }, model: "tiny", demonstration: true,
   totals: [{ target: "water", polygons: 3, area_m2: 12_000, presence: 0.9 }], cost: { seconds: 4.2, bytes_read: 2_500_000, km2: 8, tiles: 2, tiles_failed: 0 },
-  observed: SQUARE, polygons: { type: "FeatureCollection", features: [] }, polygons_of_all: 3, picture: "/api/trials/t/picture",
+  observed: SQUARE, unseen: null, polygons: { type: "FeatureCollection", features: [] }, polygons_of_all: 3, picture: "/api/trials/t/picture",
 };
 
 describe("what the server says about a draft", () => {

@@ -81,8 +81,10 @@ export interface Trial {
   demonstration: boolean | null;
   totals: { target: string; polygons: number; area_m2: number; presence: number | null }[] | null;
   cost: { seconds: number; bytes_read: number; km2: number; tiles: number; tiles_failed: number } | null;
-  /** Clear ground that was looked at; the rest of the area was not seen. */
+  /** Clear ground that was looked at. */
   observed: GeoJSON.Geometry | null;
+  /** The rest of the area; null: all was seen, or this is unknown. */
+  unseen: GeoJSON.Geometry | null;
   polygons: GeoJSON.FeatureCollection | null;
   polygons_of_all: number | null;
   picture: string | null;

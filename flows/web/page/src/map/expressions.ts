@@ -19,6 +19,9 @@ const isGone = (statuses: string[]): ExpressionSpecification => ["in", shown(sta
 const isProvisional: ExpressionSpecification = ["==", ["coalesce", ["get", "status"], NOT_JUDGED], "provisional"];
 const not = (one: ExpressionSpecification): ExpressionSpecification => ["!", one];
 
+/** Features that hold at a time, milliseconds since 1970: the tiles have several scenes. */
+export const holdsAt = (at: number): ExpressionSpecification => ["all", ["<=", ["get", "begin"], at], [">", ["get", "end"], at]];
+
 /** Features of the chosen statuses and targets; an object whose appearance was refuted and is hidden was never there. */
 function chosen(statuses: string[], targets: string[]): ExpressionSpecification[] {
   return [
@@ -35,10 +38,11 @@ export interface ObjectFilters {
   provisional: FilterSpecification;
   gone: FilterSpecification;
   dots: FilterSpecification;
+  unseen: FilterSpecification;
 }
 
-export function makeFilters(statuses: string[], targets: string[]): ObjectFilters {
-  const wanted = chosen(statuses, targets);
+export function makeFilters(statuses: string[], targets: string[], at: number): ObjectFilters {
+  const wanted = [holdsAt(at), ...chosen(statuses, targets)];
   const there = not(isGone(statuses));
   return {
     fill: ["all", ...wanted, there],
@@ -46,6 +50,7 @@ export function makeFilters(statuses: string[], targets: string[]): ObjectFilter
     provisional: ["all", ...wanted, there, isProvisional],
     gone: ["all", ...wanted, isGone(statuses)],
     dots: ["all", ...wanted],
+    unseen: holdsAt(at),
   };
 }
 

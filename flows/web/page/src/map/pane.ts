@@ -5,10 +5,12 @@ import workerUrl from "maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url";
 import { Protocol } from "pmtiles";
 import { askAhead, stopAhead } from "./ahead";
 import { makeHatches } from "./hatch";
-import { colour, comparedFilter, dotOpacity, makeFilters } from "./expressions";
+import { colour, comparedFilter, dotOpacity, holdsAt, makeFilters } from "./expressions";
 import { makeOverlayLayers, OVERLAY } from "./overlay";
+import { hasRoom, holds, REACH, type Span, spanAround } from "./span";
 import { CLICKABLE, makeChangeLayers, makeObjectLayers, makeStyle, OBJECTS } from "./style";
 import type { Theme } from "../palette";
+import { instant } from "../times";
 import type { Background, DrawnObject, ObjectFeature, Scene, Watch } from "../types";
 import { type Box, tileBoxOf } from "../words";
 
@@ -21,6 +23,8 @@ maplibregl.addProtocol("pmtiles", new Protocol().tile);
 export interface Drawing {
   watch: Watch;
   scene: Scene;
+  /** All scenes of the watch, by time. */
+  scenes: Scene[];
   statuses: string[];
   targets: string[];
   imagery: boolean;
@@ -42,13 +46,27 @@ const FIRST_OVERLAY = "overlay-watch";
 /** Largest zoom of tiles of objects; closer, they are drawn larger. */
 const MAX_TILE_ZOOM = 16;
 
-/** Address of the tiles; the server simplifies the objects and draws the largest as polygons. */
-function tileAddress({ watch, scene, since }: Drawing): string {
-  const query = since
-    ? new URLSearchParams({ watch: watch.watch, from: since.acquired_at, to: scene.acquired_at })
-    : new URLSearchParams({ watch: watch.watch, at: scene.acquired_at });
-  return `${location.origin}/api/${since ? "compare" : "tiles"}/{z}/{x}/{y}.mvt?${query}`;
+/** Outlines in the tiles of the view from which on the tiles hold fewer scenes. */
+const MAX_OUTLINES = 30_000;
+
+/** Address of the tiles of a span; the server simplifies the objects and draws the largest as polygons. */
+function tileAddress({ watch }: Drawing, { since, until }: Span): string {
+  const query = new URLSearchParams({ watch: watch.watch, since: since.acquired_at, at: until.acquired_at });
+  return `${location.origin}/api/tiles/{z}/{x}/{y}.mvt?${query}`;
 }
+
+/** Address of the tiles of what became of the objects since an earlier scene. */
+function comparisonAddress({ watch, scene }: Drawing, since: Scene): string {
+  const query = new URLSearchParams({ watch: watch.watch, from: since.acquired_at, to: scene.acquired_at });
+  return `${location.origin}/api/compare/{z}/{x}/{y}.mvt?${query}`;
+}
+
+/** Address of the tiles that a pane asks for first: of a single scene, which is drawn soonest. */
+export const firstAddress = (drawing: Drawing): string =>
+  drawing.since ? comparisonAddress(drawing, drawing.since) : tileAddress(drawing, spanAround(drawing.scenes, drawing.scene, 0));
+
+/** Zoom of the tiles that a view shows. */
+export const tileZoom = (zoom: number): number => Math.min(MAX_TILE_ZOOM, Math.floor(zoom));
 
 export class Pane {
   readonly map: maplibregl.Map;
@@ -57,6 +75,13 @@ export class Pane {
   private theme: Theme;
   private loaded = false;
   private comparing = false;
+  /** Scenes that the tiles hold; null while they compare two dates, or there are none. */
+  private span: Span | null = null;
+  private reach = REACH;
+  /** The last span whose outlines were counted. */
+  private measured: Span | null = null;
+  /** Whether the tiles are being exchanged for those of more scenes, while those of the scene on show are there. */
+  private widening = false;
   private background: Background | null = null;
   private overlay: GeoJSON.FeatureCollection = { type: "FeatureCollection", features: [] };
 
@@ -94,10 +119,40 @@ export class Pane {
     this.drawn = next;
     const moved = !before || before.watch.watch !== next.watch.watch || before.scene.scene_id !== next.scene.scene_id || before.since?.scene_id !== next.since?.scene_id;
     if (moved) stopAhead();
-    const rebuilt = moved && this.showObjects(next);
+    if (before?.watch.watch !== next.watch.watch) this.reach = REACH;
+    const rebuilt = moved && this.showObjects(next, before?.watch.watch === next.watch.watch);
     if (moved || before.imagery !== next.imagery) this.showImagery(next);
-    if (rebuilt || !before || before.statuses !== next.statuses || before.targets !== next.targets) this.styleObjects(next);
-    if (rebuilt || !before || before.object !== next.object) this.highlight(next.object);
+    if (moved || rebuilt || before.statuses !== next.statuses || before.targets !== next.targets) this.styleObjects(next);
+    if (moved || rebuilt || before.object !== next.object) this.highlight(next);
+  }
+
+  /** Whether all of the scene on show is there, and more scenes are being loaded. */
+  isWidening(): boolean {
+    return this.widening;
+  }
+
+  /** The map has drawn all that it was to draw. */
+  finish(): void {
+    this.widening = false;
+  }
+
+  /** The map is at rest: exchange the tiles for those of more scenes, if few are left on either side. */
+  widen(): void {
+    const { drawn, span } = this;
+    if (!drawn || !span) return;
+    if (span !== this.measured) {
+      this.measured = span;
+      // the tiles at hand serve; the next ones hold fewer scenes
+      if (this.countOutlines() > MAX_OUTLINES) this.reach = Math.floor(this.reach / 2);
+    }
+    if (hasRoom(span, drawn.scenes, drawn.scene, this.reach)) return;
+    this.widening = true;
+    this.showSpan(drawn, spanAround(drawn.scenes, drawn.scene, this.reach));
+  }
+
+  /** Ask for the tiles beside the view. */
+  askAhead(): void {
+    if (this.drawn && this.span) void askAhead(tileAddress(this.drawn, this.span), this.map.getBounds(), tileZoom(this.map.getZoom()));
   }
 
   /** Acquisition time of the scene that is drawn. */
@@ -128,29 +183,27 @@ export class Pane {
     if (this.loaded) this.map.getSource<maplibregl.GeoJSONSource>(OVERLAY)?.setData(overlay);
   }
 
-  /** Ask for the tiles of other scenes in this view, as people step to the dates beside this one. */
-  askAhead(scenes: Scene[]): void {
-    const { drawn } = this;
-    if (!drawn || drawn.since) return;
-    const zoom = Math.min(MAX_TILE_ZOOM, Math.floor(this.map.getZoom()));
-    void askAhead(scenes.map((scene) => tileAddress({ ...drawn, scene })), this.map.getBounds(), zoom);
-  }
-
   /** Ask anew for everything that is drawn. */
   refresh(): void {
     this.drawn = null;
+    this.span = null;
     if (this.wanted) this.draw(this.wanted);
   }
 
   /** Show the objects as they were at a time, or what became of them; whether the layers were built anew. */
-  private showObjects(drawing: Drawing): boolean {
-    const tiles = [tileAddress(drawing)];
+  private showObjects(drawing: Drawing, sameWatch: boolean): boolean {
     const source = this.map.getSource<maplibregl.VectorTileSource>(OBJECTS);
     const comparing = drawing.since !== null;
     if (source && comparing === this.comparing) {
-      source.setTiles(tiles);
+      if (sameWatch && this.span && holds(this.span, drawing.scene)) return false;
+      this.widening = false;
+      if (drawing.since) source.setTiles([comparisonAddress(drawing, drawing.since)]);
+      else this.showSpan(drawing, spanAround(drawing.scenes, drawing.scene, 0));
       return false;
     }
+    this.widening = false;
+    this.span = drawing.since ? null : spanAround(drawing.scenes, drawing.scene, 0);
+    const tiles = [firstAddress(drawing)];
     if (source) {
       const old = this.map.getStyle().layers.filter((one) => "source" in one && one.source === OBJECTS);
       for (const { id } of old) this.map.removeLayer(id);
@@ -161,6 +214,11 @@ export class Pane {
     const layers = comparing ? makeChangeLayers(drawing.theme) : makeObjectLayers(drawing.theme);
     for (const layer of layers) this.map.addLayer(layer, FIRST_OVERLAY);
     return true;
+  }
+
+  private showSpan(drawing: Drawing, span: Span): void {
+    this.span = span;
+    this.map.getSource<maplibregl.VectorTileSource>(OBJECTS)?.setTiles([tileAddress(drawing, span)]);
   }
 
   private showImagery({ watch, scene, imagery }: Drawing): void {
@@ -176,13 +234,13 @@ export class Pane {
     this.map.addLayer({ id: "imagery", type: "raster", source: "imagery", paint: { "raster-fade-duration": 0 } }, "unseen");
   }
 
-  private styleObjects({ statuses, targets, since }: Drawing): void {
+  private styleObjects({ statuses, targets, since, scene }: Drawing): void {
     if (since) {
       const chosen = comparedFilter(statuses, targets);
       for (const layer of ["changes-fill", "changes-casing", "changes-line", "changes-dots"]) this.map.setFilter(layer, chosen);
       return;
     }
-    const filters = makeFilters(statuses, targets);
+    const filters = makeFilters(statuses, targets, instant(scene.acquired_at));
     const shade = colour(statuses);
     this.map.setFilter("objects-fill", filters.fill);
     this.map.setFilter("objects-casing", filters.fill);
@@ -191,14 +249,17 @@ export class Pane {
     this.map.setFilter("objects-gone", filters.gone);
     this.map.setFilter("objects-gone-fill", filters.gone);
     this.map.setFilter("objects-dots", filters.dots);
+    this.map.setFilter("unseen", filters.unseen);
     this.map.setPaintProperty("objects-fill", "fill-color", shade);
     for (const layer of ["objects-confirmed", "objects-provisional", "objects-gone"]) this.map.setPaintProperty(layer, "line-color", shade);
     this.map.setPaintProperty("objects-dots", "circle-color", shade);
     this.map.setPaintProperty("objects-dots", "circle-opacity", dotOpacity(statuses));
   }
 
-  private highlight(track: string): void {
-    for (const layer of ["objects-chosen", "objects-chosen-core"]) this.map.setFilter(layer, ["==", ["get", "track_id"], track]);
+  private highlight({ object, since, scene }: Drawing): void {
+    const chosen: maplibregl.ExpressionSpecification = ["==", ["get", "track_id"], object];
+    const filter = since ? chosen : ["all", chosen, holdsAt(instant(scene.acquired_at))] as maplibregl.ExpressionSpecification;
+    for (const layer of ["objects-chosen", "objects-chosen-core"]) this.map.setFilter(layer, filter);
   }
 
   /** Object at a point of the screen; those that are there before those that are gone. */
@@ -221,11 +282,21 @@ export class Pane {
     return drawn.sort((a, b) => b.area_m2 - a.area_m2);
   }
 
+  /** How many outlines the loaded tiles have, of all of their scenes. */
+  private countOutlines(): number {
+    const tiles = new Map<string, number>();
+    for (const { properties } of this.map.querySourceFeatures(OBJECTS, { sourceLayer: "summary" })) {
+      tiles.set(String(properties.tile), Number(properties.features));
+    }
+    return [...tiles.values()].reduce((sum, one) => sum + one, 0);
+  }
+
   /** How many objects of the loaded tiles there are, and how many are drawn as outlines. */
   countObjects(): Counts {
     const tiles = new Map<string, Counts>();
     if (this.map.getSource(OBJECTS)) {
-      for (const { properties } of this.map.querySourceFeatures(OBJECTS, { sourceLayer: "summary" })) {
+      const at = instant(this.drawnAt());
+      for (const { properties } of this.map.querySourceFeatures(OBJECTS, { sourceLayer: "summary", filter: holdsAt(at) })) {
         tiles.set(String(properties.tile), properties as Counts);
       }
     }

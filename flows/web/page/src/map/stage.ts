@@ -1,5 +1,6 @@
 // The maps of the page: one, or two of the same place for a comparison, the later date above the earlier one.
 import * as maplibregl from "maplibre-gl";
+import { viewOf } from "./camera";
 import { type Drawing, Pane } from "./pane";
 import type { Mode, View } from "../address";
 import type { Theme } from "../palette";
@@ -13,6 +14,11 @@ export interface Drawings {
   now: Drawing;
   /** Earlier date of a comparison. */
   before: Drawing | null;
+}
+
+/** The view in which a box fills a map; what is shown with its surroundings has a largest zoom. */
+export function fitIn({ clientWidth, clientHeight }: HTMLElement, box: Box, maxZoom?: number): View {
+  return viewOf(box, clientWidth, clientHeight, Math.min(clientWidth, clientHeight) * (maxZoom ? 0.25 : 0.06), maxZoom);
 }
 
 export class Stage {
@@ -74,10 +80,7 @@ export class Stage {
   }
 
   fit(box: Box, maxZoom?: number): void {
-    const [west, south, east, north] = box;
-    const { clientWidth, clientHeight } = this.front;
-    const padding = Math.min(clientWidth, clientHeight) * (maxZoom ? 0.25 : 0.06);
-    this.main.map.fitBounds([[west, south], [east, north]], { padding, animate: false, ...(maxZoom ? { maxZoom } : {}) });
+    this.show(fitIn(this.front, box, maxZoom));
   }
 
   private openBefore(theme: Theme): Pane {

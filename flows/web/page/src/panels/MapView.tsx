@@ -2,15 +2,25 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { askWhy } from "./WhyNot";
 import { openObject, setStage } from "../choosing";
-import { type Drawing } from "../map/pane";
+import type { View } from "../address";
+import { askFirst } from "../map/ahead";
+import { boxOfPixels } from "../map/camera";
 import { makeOverlay } from "../map/overlay";
-import { type Drawings, Stage } from "../map/stage";
+import { type Drawing, firstAddress, type Pane, tileZoom } from "../map/pane";
+import { type Drawings, fitIn, Stage } from "../map/stage";
 import type { Theme } from "../palette";
 import { currentWatch, earlierIndex, ready, sceneIndex, type State, store, useStore } from "../store";
-import type { Scene } from "../types";
 import { boxOf } from "../words";
 
 const HALF = 50;
+/** What is missing when a source of the map fails, and what that means; any other source has objects. */
+const MISSING: Record<string, [string, string]> = {
+  imagery: ["The imagery of this scene", "the objects are shown without it"],
+  base: ["The base map", "the objects are shown without it"],
+  ground: ["The ground of another host", "the objects are shown without it"],
+};
+/** The map asks for more than it shows once it was at rest for so long. */
+const REST_MS = 400;
 
 export function MapView({ theme }: { theme: Theme }) {
   const state = useStore();
@@ -20,11 +30,15 @@ export function MapView({ theme }: { theme: Theme }) {
   const fitted = useRef("");
   const [share, setShare] = useState(HALF);
 
+  // the map takes a while to begin, and the page with it: only once it is known what to ask the server for meanwhile
+  const known = isKnown(state);
   useEffect(() => {
-    if (!front.current || !back.current) return;
+    if (!known || !front.current || !back.current) return;
+    const drawings = describeDrawings(state, theme);
+    if (drawings) askForDrawing(front.current, drawings.now);
     // until the watch of the address is in view, moves are those of a page that takes shape
     stage.current = openStage(front.current, back.current, theme, () => fitted.current !== "" && fitted.current === store.state.address.watch);
-  }, []);
+  }, [known]);
 
   useEffect(() => {
     const made = stage.current;
@@ -33,9 +47,8 @@ export function MapView({ theme }: { theme: Theme }) {
     const { watch } = drawings.now;
     if (fitted.current !== watch.watch) {
       fitted.current = watch.watch;
-      const box = boxOf(watch);
-      if (state.address.view) made.show(state.address.view);
-      else if (box) made.fit(box);
+      const view = front.current && startView(front.current, drawings.now);
+      if (view) made.show(view);
     }
     made.draw(drawings);
     if (drawings.mode === "swipe") made.swipe(share / 100);
@@ -43,8 +56,8 @@ export function MapView({ theme }: { theme: Theme }) {
 
   // without any watch, its panel stands in the first steps
   const draft = state.address.tab === "new" || ready(state.watches)?.length === 0 ? state.draft : null;
-  useEffect(() => stage.current?.main.lay(makeOverlay(state.area, draft)), [state.area, draft?.area, draft?.trial]);
-  useEffect(() => stage.current?.showBackground(state.background), [state.background]);
+  useEffect(() => stage.current?.main.lay(makeOverlay(state.area, draft)), [known, state.area, draft?.area, draft?.trial]);
+  useEffect(() => stage.current?.showBackground(state.background), [known, state.background]);
 
   const swiping = state.address.mode === "swipe";
   return (
@@ -61,10 +74,34 @@ export function MapView({ theme }: { theme: Theme }) {
   );
 }
 
+/** Whether it is known which scenes there are, or that there are none. */
+function isKnown({ watches, scenes }: State): boolean {
+  return watches.is === "failed" || ready(watches)?.length === 0 || (watches.is === "ready" && scenes.is !== "loading");
+}
+
+/** The view that the address names, else the whole watch. */
+function startView(map: HTMLElement, { watch }: Drawing): View | null {
+  const box = boxOf(watch);
+  return store.state.address.view ?? (box && fitIn(map, box));
+}
+
+function askForDrawing(map: HTMLElement, drawing: Drawing): void {
+  const view = startView(map, drawing);
+  if (view) askFirst(firstAddress(drawing), boxOfPixels(view, map.clientWidth, map.clientHeight), tileZoom(view.zoom));
+}
+
 function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady: () => boolean): Stage {
   const stage = new Stage(front, back, theme);
   setStage(stage);
+  // also where no watch has a scene yet, and a new one is thought out
+  if (store.state.address.view) stage.show(store.state.address.view);
   const { map } = stage.main;
+  let rest = 0;
+  const atRest = (pane: Pane) => {
+    if (document.hidden) return;
+    pane.widen();
+    if (!pane.isWidening()) rest = window.setTimeout(() => pane.askAhead(), REST_MS * 3);
+  };
   map.on("click", (event) => {
     if (store.state.asking === "nothing") return;
     if (store.state.asking === "why") void askWhy(event.lngLat.lng, event.lngLat.lat);
@@ -78,21 +115,19 @@ function openStage(front: HTMLElement, back: HTMLElement, theme: Theme, isReady:
     map.getCanvas().style.cursor = store.state.asking === "why" ? "help" : stage.main.findObject(event.point) ? "pointer" : "";
   });
   map.on("moveend", () => { if (isReady()) store.go({ view: stage.view() }); });
-  map.on("dataloading", () => markBusy(true));
+  map.on("dataloading", () => {
+    window.clearTimeout(rest);
+    if (!stage.main.isWidening()) markBusy(true);
+  });
   map.on("idle", () => {
     store.set({ inView: stage.main.listObjects(), inViewAt: stage.main.drawnAt(), counts: stage.main.countObjects() });
     markBusy(false);
-    stage.main.askAhead(besideCurrent());
+    stage.main.finish();
+    window.clearTimeout(rest);
+    rest = window.setTimeout(() => atRest(stage.main), REST_MS);
   });
-  map.on("error", ({ error }) => reportProblem(error));
+  map.on("error", (event) => reportProblem(event.error, (event as { sourceId?: string }).sourceId));
   return stage;
-}
-
-/** The scenes before and after the one on show. */
-function besideCurrent(): Scene[] {
-  const scenes = ready(store.state.scenes) ?? [];
-  const index = sceneIndex(store.state);
-  return [scenes[index - 1], scenes[index + 1]].filter((one) => one !== undefined);
 }
 
 function markBusy(busy: boolean): void {
@@ -101,10 +136,11 @@ function markBusy(busy: boolean): void {
 }
 
 /** Say that a part of the map is missing; requests that the map itself dropped are no problem. */
-function reportProblem(error: object): void {
+function reportProblem(error: object, source?: string): void {
   if ("name" in error && error.name === "AbortError") return;
   const status = (error as { status?: number }).status;
-  const problem = `A part of the map could not be loaded${status ? ` (status ${status})` : ""}; what is missing is not “unchanged”.`;
+  const [what, then] = MISSING[source ?? ""] ?? ["A part of the objects", "what is missing is not “unchanged”"];
+  const problem = `${what} could not be loaded${status ? ` (status ${status})` : ""}; ${then}.`;
   if (store.state.problem !== problem) store.set({ problem });
 }
 
@@ -115,6 +151,6 @@ function describeDrawings(state: State, theme: Theme): Drawings | null {
   if (!watch || !scene) return null;
   const { statuses, targets, imagery, object, mode } = state.address;
   const earlier = scenes[earlierIndex(state)] ?? null;
-  const now: Drawing = { watch, scene, statuses, targets, imagery, object, theme, since: mode === "changes" ? earlier : null };
+  const now: Drawing = { watch, scene, scenes, statuses, targets, imagery, object, theme, since: mode === "changes" ? earlier : null };
   return { mode, now, before: earlier && mode !== "one" ? { ...now, scene: earlier } : null };
 }
