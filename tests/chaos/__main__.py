@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from dataclasses import asdict
 
@@ -23,6 +24,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=40.0, help="no fault comes after half of this time")
     parser.add_argument("--without-prefect", action="store_true", help="start no Prefect server")
     options = parser.parse_args()
+    # whoever ends the trial ends its workers and services, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     outcome = run_trial(
         scenes=options.scenes,
         faults=options.faults,

@@ -326,7 +326,10 @@ class _Run:
 
     def _start_prefect(self) -> None:
         argv = [sys.executable, "-P", "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
-        environment = self._prefect_environment(self.folder / "server")
+        home = self.folder / "server"
+        # Prefect makes its own folder, and none above it
+        home.mkdir(exist_ok=True)
+        environment = self._prefect_environment(home)
         self._supervisor.start("prefect", [*argv, "--port", str(self._api_port)], environment)
 
     def _await_prefect(self) -> None:
