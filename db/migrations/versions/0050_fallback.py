@@ -1,5 +1,5 @@
 # mypy: disable-error-code="attr-defined"
-"""Scenes that only the fallback catalog of a watch has shown, and since when its channels know that a catalog is silent."""
+"""Fallback catalogs, catalogs whose silence was told, and whether the worker that probes a source still lives."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column('discovery', sa.Column('silent_at', sa.DateTime(timezone=True)), schema='segwatch')
+    op.add_column('circuit', sa.Column('probe_alive_until', sa.DateTime(timezone=True)), schema='segwatch')
     op.create_table(
         'fallback_scene',
         sa.Column('scene_id', sa.UUID(), nullable=False),
@@ -28,4 +29,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table('fallback_scene', schema='segwatch')
+    op.drop_column('circuit', 'probe_alive_until', schema='segwatch')
     op.drop_column('discovery', 'silent_at', schema='segwatch')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -507,3 +508,31 @@ def test_an_item_that_an_outage_hides_is_not_rejected(status: int) -> None:
         with pytest.raises(SearchIncomplete, match=f"cannot be read now: HTTP {status}"):
             found += looking
     assert found == []
+
+
+def test_a_worker_that_is_killed_while_it_probes_blocks_nobody_for_longer_than_its_lease(
+    engine: Engine,
+) -> None:
+    queue(engine, "http://example.org", Well.version, count=3)
+
+    def lease(worker: str) -> ledger.SceneLease | None:
+        with engine.begin() as conn:
+            return ledger.lease(
+                conn,
+                worker=worker,
+                seconds=0.5,
+                model_version=Well.version,
+                circuits_of=lambda scene, watch: ("example.org",),
+            )
+
+    with engine.begin() as conn:
+        circuits.record_failure(conn, "example.org", "refused", first_seconds=600)
+    rest_over(engine)
+    assert lease("prober") is not None
+    for _ in range(3):
+        time.sleep(0.3)
+        with engine.begin() as conn:
+            ledger.renew(conn, "prober", 0.5)
+        assert lease("other") is None, "the prober lives"
+    time.sleep(0.6)
+    assert lease("other") is not None

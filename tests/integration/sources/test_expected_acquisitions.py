@@ -204,13 +204,17 @@ def test_a_fallback_supplies_what_a_silent_catalog_lacks_and_nothing_twice(
     other = Store()
     put(other, range(12))
     if ids == "other":
-        other.items = {f"mirror-{name}": item | {"id": f"mirror-{name}"} for name, item in other.items.items()}
+        other.items = {
+            f"mirror-{name}": item | {"id": f"mirror-{name}"} for name, item in other.items.items()
+        }
     with stac_store(store) as first, stac_store(other) as second:
         with engine.begin() as conn:
             watches.apply(conn, replace(make_watch(first), fallback=second))
         assert look(engine, 75) == 7
         assert look(engine, 100.5) == 0, "the catalog is not silent yet"
-        assert look(engine, 112) == 4, "those since, not the fourth, which lies before the month that is searched"
+        assert look(engine, 112) == 4, (
+            "those since, not the fourth, which lies before the month that is searched"
+        )
         assert look(engine, 113.5) == 0
         expected = [START + timedelta(days=10 * number) for number in range(12) if number != 3]
         assert list_scenes(engine) == expected
