@@ -30,7 +30,7 @@ IS_FREE = f"""((o.state = 'pending' AND (o.not_before IS NULL OR o.not_before <=
             AND NOT EXISTS (SELECT 1 FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND {IS_BLOCKED})
             AND {IS_ACTIVE}"""  # noqa: S608 - parts of this file
 #: Of all watches, or of one watch and more urgent ones.
-IS_ELIGIBLE = "(CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int))"
+IS_ELIGIBLE = "(CAST(:watch AS text) IS NULL OR w.name = :watch OR w.priority > CAST(:above AS int))"
 
 _PRIORITY = text(
     """

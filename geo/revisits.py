@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from segwatch.geo.types.revisits import MAX_MISSED, Acquisition, Lag, Revisit, Silence
+from segwatch.geo.types.revisits import MAX_LAG, MAX_MISSED, Acquisition, Lag, Revisit, Silence
 
 #: A repeat is learned from at least so many gaps, of which most are whole multiples of it.
 MIN_GAPS, MIN_SHARE = 4, 0.8
@@ -17,8 +17,6 @@ TOLERANCE = timedelta(hours=12)
 _DAY = timedelta(days=1)
 #: Expected acquisitions that are looked for; older ones are history.
 MAX_EXPECTED = 100
-#: What was published later was added to an archive, or reprocessed: it tells nothing about the next scene.
-MAX_LAG = timedelta(days=30)
 #: Extra time for publication, beyond the longest lag but a twentieth.
 _PATIENCE = timedelta(hours=12)
 

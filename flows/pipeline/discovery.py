@@ -36,7 +36,7 @@ from segwatch.geo.bounded import operations
 from segwatch.geo.clock import ITEM_TOLERANCE
 from segwatch.geo.errors import CatalogUnreachable, SearchIncomplete
 from segwatch.geo.identity import identify_watch_catalog
-from segwatch.geo.revisits import MAX_LAG, find_revisits, find_silence, measure_lag
+from segwatch.geo.revisits import find_revisits, find_silence, measure_lag
 from segwatch.geo.scenes import group_scenes, select_newest
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.search.catalog import Catalog, open_catalog, require_collection
@@ -50,6 +50,7 @@ from segwatch.geo.sources.search.watermark import (
     split_period,
 )
 from segwatch.geo.text.redaction import to_public_url
+from segwatch.geo.types.revisits import MAX_LAG
 from segwatch.geo.types.scene import Item, Scene, Watermark
 from segwatch.geo.types.watch import Watch
 

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 
 #: Revisits in a row that a catalog may miss: providers skip some, and maintain their satellites.
 MAX_MISSED = 3
+#: What was published later was added to an archive, or reprocessed: it tells nothing about the next scene.
+MAX_LAG = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
