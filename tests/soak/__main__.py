@@ -1,4 +1,4 @@
-"""``python -m tests.soak --minutes 20``: the last line of output is a JSON object; status 1 if anything leaks or is lost."""
+"""``python -m tests.soak --minutes 20``: the last line of output is a JSON object; status 1 if anything leaks."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ appears before each scheduled run; the map is asked again and again.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import statistics
@@ -54,7 +53,8 @@ _LEFT = text("""
            (SELECT count(*) FROM segwatch.delivery WHERE state = 'delivered') AS delivered,
            (SELECT count(*) FROM segwatch.observation WHERE state = 'leased' AND lease_until < clock_timestamp())
            + (SELECT count(*) FROM segwatch.delivery WHERE lease_until < clock_timestamp() AND state = 'pending')
-           + (SELECT count(*) FROM segwatch.run WHERE ended_at IS NULL AND lease_until < clock_timestamp()) AS leaked""")
+           + (SELECT count(*) FROM segwatch.run WHERE ended_at IS NULL AND lease_until < clock_timestamp())
+           AS leaked""")
 
 
 class Lake(ColourSegmenter):
@@ -97,9 +97,9 @@ class Soak:
     runs_failed: int
     runs_never_begun: int
     """Runs that were due two minutes before the end and did not begin."""
-    late_p50_seconds: float
-    late_p95_seconds: float
-    """From the schedule's time to the begin of the run, its process started."""
+    late_p50_seconds: float | None
+    late_p95_seconds: float | None
+    """From the schedule's time to the begin of the run, its process started; None = no run began."""
     failed_requests: int
     """Requests to the map that failed with 5xx or found no server."""
 
@@ -166,8 +166,8 @@ def run_soak(*, minutes: float, every: int, say: Callable[[str], None]) -> Soak:
         runs=len(begun_late),
         runs_failed=sum(one.state_name in {"Failed", "Crashed"} for one in runs),
         runs_never_begun=sum(_find_lateness(one) is None for one in runs),
-        late_p50_seconds=round(statistics.median(begun_late), 1) if begun_late else math.inf,
-        late_p95_seconds=round(begun_late[int(0.95 * (len(begun_late) - 1))], 1) if begun_late else math.inf,
+        late_p50_seconds=round(statistics.median(begun_late), 1) if begun_late else None,
+        late_p95_seconds=round(begun_late[int(0.95 * (len(begun_late) - 1))], 1) if begun_late else None,
         failed_requests=samples.failed_requests,
     )
 
