@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
@@ -102,7 +102,8 @@ def _record_outcome(
 
     @wraps(search_all)
     def searched(engine: Engine, name: str, /, *args: _P.args, **kwargs: _P.kwargs) -> DiscoveryCounts:
-        narrowed = kwargs.get("start") is not None or kwargs.get("end") is not None
+        given: dict[str, Any] = dict(kwargs)
+        narrowed = given.get("start") is not None or given.get("end") is not None
         with engine.connect() as conn:
             began_at = None if narrowed else discoveries.read_clock(conn)
         try:
@@ -114,11 +115,11 @@ def _record_outcome(
             _record(engine, lambda conn: discoveries.record_failure(conn, name, reason))
             if not narrowed:
                 _record(
-                    engine, lambda conn: compare_with_expected(conn, name, _find_now(kwargs), is_shown=False)
+                    engine, lambda conn: compare_with_expected(conn, name, _find_now(given), is_shown=False)
                 )
             supplied = None
             if isinstance(error, CatalogUnreachable):
-                supplied = search_fallback(engine, name, *args, **kwargs)
+                supplied = search_fallback(engine, name, **given)
             if supplied is None:
                 raise
             supplied.note = (
@@ -127,9 +128,9 @@ def _record_outcome(
             return supplied
         _record(engine, lambda conn: discoveries.record_success(conn, name, began_at=began_at))
         if not narrowed:
-            _record(engine, lambda conn: compare_with_expected(conn, name, _find_now(kwargs)))
+            _record(engine, lambda conn: compare_with_expected(conn, name, _find_now(given)))
             if _is_silent(engine, name):
-                found.add(search_fallback(engine, name, *args, **kwargs))
+                found.add(search_fallback(engine, name, **given))
         return found
 
     return searched

@@ -26,6 +26,7 @@ from sqlalchemy import Engine, text
 from segwatch.benchmarks.alerts_latency import run_services
 from segwatch.benchmarks.pipeline import add_items
 from segwatch.db import watches
+from segwatch.flows.errors import ServiceError
 from segwatch.flows.orchestration import deploy, watch_runs
 from segwatch.flows.services.stack import Stack
 from tests.support.colour_segmenter import ColourSegmenter
@@ -34,6 +35,7 @@ from tests.support.paths import ROOT
 _T = TypeVar("_T")
 _SAMPLE_SECONDS = 5.0
 _SAY_SECONDS = 30.0
+_START_SECONDS = 600.0
 #: Time after the last scheduled run in which what runs may end.
 _SETTLE_SECONDS = 300.0
 #: Growth of memory from the second to the last quarter that counts as flat.
@@ -187,7 +189,7 @@ def _in_environment(stack: Stack) -> Iterator[None]:
 
 
 def _start(stack: Stack, engine: Engine, every: int) -> None:
-    stack.up_prefect()
+    _start_service(stack, stack.up_prefect, "prefect", "/api/health")
     os.environ.update(stack.environment())
     watch_runs.reload_prefect_settings()
     deploy.deploy_flows(deploy.find_deployments_folder())
@@ -196,7 +198,15 @@ def _start(stack: Stack, engine: Engine, every: int) -> None:
         watches.apply(conn, watch)
     deploy.schedule_watches([watch])
     stack.up_workers()
-    stack.up_web()
+    _start_service(stack, stack.up_web, "web", "/healthz")
+
+
+def _start_service(stack: Stack, start: Callable[[], None], name: str, path: str) -> None:
+    """Start a service, and wait longer for it than an operator would: a busy machine is no failure."""
+    try:
+        start()
+    except ServiceError:
+        stack.supervisor.wait(name, f"http://127.0.0.1:{stack.supervisor.port(name)}{path}", _START_SECONDS)
 
 
 def _read_memory(stack: Stack, service: str) -> float:

@@ -11,9 +11,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from segwatch.db import compatibility
+from segwatch.db import compatibility, migrate
 from segwatch.flows.config.settings import load_settings
-from segwatch.flows.inference.drain import DrainCounts, drain
+from segwatch.flows.inference.drain import drain
+from segwatch.flows.inference.outcomes import DrainCounts
 from segwatch.flows.inference.segmenters import Prediction, Tiles
 from segwatch.flows.runtime.assemble import open_run_engine
 from segwatch.flows.telemetry.scenes import SceneReport
@@ -34,7 +35,7 @@ class SlowWell(Well):
 
 def _read_code_before() -> compatibility.CodeVersion:
     """The version of code that lacks the newest migration."""
-    revisions = compatibility.list_revisions()[:-1]
+    revisions = migrate.list_revisions()[:-1]
     return compatibility.CodeVersion(revisions[-1], frozenset(revisions))
 
 

@@ -177,8 +177,8 @@ def test_channels_are_told_once_of_a_silence_and_once_of_its_end(engine: Engine,
             assert title == "w: no new scenes"
             assert "sentinel-2a orbit 22" in body
         put(store, range(8, 13))
-        for days in (124.5, 124.6):
-            look(engine, days)
+        for moment in (124.5, 124.6):
+            look(engine, moment)
         told = read_messages(engine)[2:]
         assert [one["type"] for one in told] == [messages.CATALOG_RESUMED] * 2
         assert render_message(told[0])[0] == "w: scenes come again"
