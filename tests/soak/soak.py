@@ -215,7 +215,7 @@ def _read_memory(stack: Stack, service: str) -> float:
     if found is None:
         raise RuntimeError(f"{service} does not run")
     children = Path(f"/proc/{found.pid}/task/{found.pid}/children").read_text(encoding="ascii").split()
-    sizes = []
+    sizes: list[float] = []
     for child in children:
         status = Path(f"/proc/{child}/status").read_text(encoding="ascii")
         sizes.extend(int(one) / 1024 for one in _RESIDENT.findall(status))
