@@ -76,7 +76,11 @@ def test_machines_of_two_versions_share_years_of_one_watch_and_nothing_is_done_t
         for one in workers:
             assert one.stdout is not None
             assert one.stdout.readline() == "ready\n"
-        done = [json.loads(one.communicate("go\n", timeout=600)[0].splitlines()[-1]) for one in workers]
+        for one in workers:
+            assert one.stdin is not None
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        done = [json.loads(one.communicate(timeout=600)[0].splitlines()[-1]) for one in workers]
     assert [one.returncode for one in workers] == [0] * len(workers)
     counts = Counter(scene for scenes in done for scene in scenes)
     expected = {(small_queue.NOW + timedelta(days=day)).isoformat() for day in range(SCENES)}
