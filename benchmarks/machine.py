@@ -1,10 +1,13 @@
-"""Measure the peak performance of this machine, with the library that the product computes with."""
+"""The peak performance of this machine, with the library that the product computes with; processor time of services."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -49,3 +52,29 @@ def peak(device: torch.device, dtype: torch.dtype) -> Peak:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def read_processor_seconds(roots: Iterable[int]) -> float:
+    """Read the processor time that these processes and all that they started have used so far, seconds.
+
+    It says what a benchmark costs on a quiet machine, whatever else runs on this one.
+    """
+    used, children = dict[int, float](), defaultdict[int, list[int]](list)
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            # the name of the program, in parentheses, may contain spaces
+            fields = (
+                (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            )
+        except OSError:
+            continue  # it has ended
+        # user and system time of the process and of the children that it waited for
+        used[int(folder.name)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        children[int(fields[1])].append(int(folder.name))
+    waiting, counted = list(roots), set[int]()
+    while waiting:
+        one = waiting.pop()
+        if one in used and one not in counted:
+            counted.add(one)
+            waiting.extend(children[one])
+    return round(sum(used[one] for one in counted), 1)

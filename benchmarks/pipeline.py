@@ -9,6 +9,7 @@ run on a Prefect worker adds the start of its process once a run, not once a sce
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 import httpx
@@ -19,6 +20,7 @@ from rich.table import Table
 from sqlalchemy import text
 
 from segwatch.benchmarks.alerts_latency import compute_extent, make_item, run_services
+from segwatch.benchmarks.machine import read_processor_seconds
 from segwatch.benchmarks.stages import ORCHESTRATION, STAGES, sampling_stages
 from segwatch.flows.inference import segmenters
 from segwatch.flows.orchestration.in_process import run_in_process
@@ -35,7 +37,7 @@ out = Console(width=110, highlight=False)
 def run(*, quick: bool, device: str) -> dict[str, float | int]:
     """Measure throughput, the stages' shares, and the processor time of a run that finds nothing new."""
     logging.getLogger("segwatch").setLevel(logging.ERROR)
-    scenes = _QUICK if quick else _FULL
+    scenes, started = _QUICK if quick else _FULL, time.perf_counter()
     with run_services(device) as (stack, engine, settings):
         segmenters.load_segmenter(settings)
         add_items(stack, 0, _WARM)
@@ -52,6 +54,8 @@ def run(*, quick: bool, device: str) -> dict[str, float | int]:
             query = text("SELECT count(*) FROM watch.coverage WHERE state = 'observed'")
             observed = int(conn.execute(query).scalar_one())
         alerts = len(httpx.get(f"{stack.urls().receiver}/received").json())
+        services = [one.pid for one in stack.supervisor.running()]
+        processor = read_processor_seconds([os.getpid(), stack.cluster.status().pid or 0, *services])
     if observed != _WARM + scenes:
         raise RuntimeError(f"{observed} of {_WARM + scenes} scenes were observed")
     per_hour = scenes / seconds * 3600
@@ -64,6 +68,8 @@ def run(*, quick: bool, device: str) -> dict[str, float | int]:
         "pipeline_km2_per_hour": round(per_hour * km2, 1),
         "pipeline_seconds_per_scene": round(seconds / scenes, 3),
         "pipeline_idle_run_cpu_seconds": round(idle, 3),
+        "pipeline_total_cpu_seconds": processor,
+        "pipeline_total_seconds": round(time.perf_counter() - started, 1),
     }
     table = Table("stage", "s per scene", "share", title=f"{scenes} scenes in {seconds:.1f} s")
     for stage in STAGES:
@@ -75,6 +81,7 @@ def run(*, quick: bool, device: str) -> dict[str, float | int]:
     # a GPU makes the model's part short, and this share is what is left then
     without_model = took[ORCHESTRATION] / (sampled - took["segment"])
     figures["pipeline_orchestration_share_without_model"] = round(without_model, 4)
+    out.print(f"the whole benchmark: {processor:.0f} processor seconds, services included")
     out.print(
         f"orchestration: {took[ORCHESTRATION] / sampled:.1%} of a scene's time, {without_model:.1%} without the model's"
     )

@@ -30,7 +30,7 @@ IS_FREE = f"""((o.state = 'pending' AND (o.not_before IS NULL OR o.not_before <=
             AND NOT EXISTS (SELECT 1 FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND {IS_BLOCKED})
             AND {IS_ACTIVE}"""  # noqa: S608 - parts of this file
 #: Of all watches, or of one watch and more urgent ones.
-IS_ELIGIBLE = "(CAST(:watch AS text) IS NULL OR w.name = :watch OR o.priority > CAST(:above AS int))"
+IS_ELIGIBLE = "(CAST(:watch AS text) IS NULL OR w.name = :watch OR w.priority > CAST(:above AS int))"
 
 _PRIORITY = text(
     """
@@ -115,6 +115,7 @@ def admit(
     needs: Mapping[UUID, Collection[str]],
     refused_at: datetime | None,
     seconds: float,
+    lease_seconds: float,
 ) -> set[UUID]:
     """Choose the just leased observations that may be worked on, and give back the others.
 
@@ -129,6 +130,8 @@ def admit(
         or longer ago.
     seconds
         Maximum wait for the outcome of a probe.
+    lease_seconds
+        How long a worker that probes counts as alive after it renewed its leases.
 
     Returns
     -------
@@ -152,7 +155,7 @@ def admit(
         for one in admitted:
             _postpone(conn, wanted["worker"], one, needs[one], None, _BEHIND_SECONDS)
         return set()
-    circuits.start_probe(conn, wanted["worker"], probing, seconds)
+    circuits.start_probe(conn, wanted["worker"], probing, seconds, lease_seconds)
     return admitted
 
 

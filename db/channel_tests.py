@@ -31,11 +31,7 @@ def queue_test(conn: Connection, watch: str, *, by: str) -> list[str]:
     segwatch.db.errors.NotFound
         No watch has this name.
     """
-    rules = watches.load_current(conn, watch).watch.rules
-    named = (
-        (*rule.channels, *(rule.escalation.channels if rule.escalation is not None else ())) for rule in rules
-    )
-    channels = sorted({channel for names in named for channel in names})
+    channels = watches.list_channels(watches.load_current(conn, watch).watch)
     now = conn.execute(_NOW).scalar_one()
     turn = int(now.timestamp()) // EVERY_SECONDS
     rows = []

@@ -2,7 +2,7 @@
 
 The first failure opens a circuit: observations that need it are not leased. After the retry time it is half open: one
 worker's scene probes it while the others wait. Success closes the circuit, failure doubles the time to the next probe.
-If the probing worker is killed, another one may probe after a while.
+If the probing worker is killed, another one may probe once it has renewed its leases no more.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from sqlalchemy import Connection, text
 _MIN_OPEN_SECONDS = 0.5
 _MAX_OPEN_SECONDS = 900.0
 
+#: When the probe of the circuit ``segwatch.circuit c`` ends at the latest; workers of earlier versions renew no probe.
+PROBE_ENDS = "least(c.probe_until, c.probe_alive_until)"
 #: Whether the circuit ``segwatch.circuit c`` may not be tried now by this worker.
-IS_BLOCKED = """(c.failures > 0 AND (c.retry_at > clock_timestamp()
-                OR (c.probe_until > clock_timestamp() AND c.probe_worker <> :worker)))"""
+IS_BLOCKED = f"""(c.failures > 0 AND (c.retry_at > clock_timestamp()
+                OR ({PROBE_ENDS} > clock_timestamp() AND c.probe_worker <> :worker)))"""
 
 _OPEN_AMONG = text(
     f"""
     SELECT c.name, c.error, {IS_BLOCKED} AS shut,
-           coalesce(c.probe_until > clock_timestamp() AND c.probe_worker = :worker, false) AS probed
+           coalesce({PROBE_ENDS} > clock_timestamp() AND c.probe_worker = :worker, false) AS probed
     FROM segwatch.circuit c
     WHERE c.name = ANY(CAST(:names AS text[])) AND c.failures > 0 ORDER BY c.name FOR UPDATE OF c
     """  # noqa: S608 - a part of this file
@@ -32,8 +34,17 @@ _OPEN_AMONG = text(
 _PROBE = text(
     """
     UPDATE segwatch.circuit
-    SET probe_worker = :worker, probe_until = clock_timestamp() + make_interval(secs => :seconds)
+    SET probe_worker = :worker, probe_until = clock_timestamp() + make_interval(secs => :seconds),
+        probe_alive_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     WHERE name = ANY(CAST(:names AS text[])) AND failures > 0
+    """
+)
+#: Whoever holds a lock on a circuit is about to record the outcome.
+_RENEW = text(
+    """
+    UPDATE segwatch.circuit SET probe_alive_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+    WHERE name IN (SELECT c.name FROM segwatch.circuit c
+                   WHERE c.probe_worker = :worker AND c.probe_until > clock_timestamp() FOR UPDATE SKIP LOCKED)
     """
 )
 #: Failures at the same time count once: the retry time set by the first one stays.
@@ -133,9 +144,21 @@ def check_circuits(
     return shut, frozenset(row.name for row in found if not (row.shut or row.probed))
 
 
-def start_probe(conn: Connection, worker: str, names: Collection[str], seconds: float) -> None:
-    """Let a worker probe half-open circuits; others wait for ``seconds`` or until the outcome is recorded."""
-    conn.execute(_PROBE, {"names": sorted(names), "worker": worker, "seconds": seconds})
+def start_probe(
+    conn: Connection, worker: str, names: Collection[str], seconds: float, lease_seconds: float
+) -> None:
+    """Let a worker probe half-open circuits.
+
+    Others wait until the outcome is recorded, but no longer than ``seconds``, nor than ``lease_seconds`` after the
+    worker last called :func:`renew_probes`.
+    """
+    given = {"names": sorted(names), "worker": worker, "seconds": seconds, "lease_seconds": lease_seconds}
+    conn.execute(_PROBE, given)
+
+
+def renew_probes(conn: Connection, worker: str, lease_seconds: float) -> None:
+    """Tell the others that a worker still probes."""
+    conn.execute(_RENEW, {"worker": worker, "lease_seconds": lease_seconds})
 
 
 def record_failure(

@@ -26,8 +26,14 @@ from segwatch.geo.types.watch import Watch
 
 
 def dump_watch(watch: Watch) -> dict[str, Any]:
-    """Convert a watch to a mapping for JSON with every field; geometries as hex WKB, which keeps every digit."""
+    """Convert a watch to a mapping for JSON; geometries as hex WKB, which keeps every digit.
+
+    Every field is written but ``fallback`` where there is none: without it the document is that of earlier releases, so
+    that their workers read it, and applying a file again makes no other revision.
+    """
     document: dict[str, Any] = _dump(watch, Watch)
+    if not watch.fallback:
+        del document["fallback"]
     return document
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from segwatch.db import outbox
 from segwatch.db.circuits import OpenCircuit as OpenSource
 from segwatch.db.circuits import list_open
+from segwatch.geo.types.revisits import MAX_MISSED
 
 _NOW = text("SELECT clock_timestamp()")
 _WATCHES = text(
@@ -23,7 +24,8 @@ _WATCHES = text(
                 THEN r.rejected ELSE 0 END AS only_rejected, r.reason AS rejected_because,
            v.state, (SELECT max(t.acted_at) FROM segwatch.watch_action t WHERE t.watch_name = h.name) AS acted_at,
            coalesce(s.missed, 0) AS missed_revisits, s.last_at AS last_shown_at,
-           coalesce(s.orbits, '{}') AS silent_orbits
+           coalesce(s.orbits, '{}') AS silent_orbits,
+           coalesce(w.definition ->> 'fallback', '') <> '' AS has_fallback
     FROM segwatch.watch_head h
     JOIN segwatch.watch w ON w.id = h.revision_id
     JOIN watch.watches v ON v.watch = h.name
@@ -32,7 +34,7 @@ _WATCHES = text(
         SELECT min(t.missed_in_a_row) AS missed, max(t.last_at) AS last_at,
                array_agg(t.platform || ' orbit ' || t.relative_orbit || ' (' || t.missed_in_a_row || ')'
                          ORDER BY t.platform, t.relative_orbit)
-                   FILTER (WHERE t.missed_in_a_row >= 3) AS orbits
+                   FILTER (WHERE t.missed_in_a_row >= :most) AS orbits
         FROM segwatch.revisit t WHERE t.watch_name = h.name) s
     CROSS JOIN LATERAL (
         SELECT count(*) AS rejected, max(r.reason) AS reason
@@ -109,7 +111,9 @@ class WatchHealth:
     last_shown_at: datetime | None = None
     """Acquisition of the newest scene of these orbits; None = no orbit passes regularly."""
     silent_orbits: Sequence[str] = ()
-    """Orbits that missed three revisits or more in a row, with how many."""
+    """Orbits that missed :data:`segwatch.geo.types.revisits.MAX_MISSED` revisits or more in a row, with how many."""
+    has_fallback: bool = False
+    """Whether it names a catalog that takes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,7 @@ def read(conn: Connection) -> LedgerHealth:
 
 def read_watches(conn: Connection) -> tuple[WatchHealth, ...]:
     """Read the health of every watch, by name."""
-    return tuple(WatchHealth(*row) for row in conn.execute(_WATCHES))
+    return tuple(WatchHealth(*row) for row in conn.execute(_WATCHES, {"most": MAX_MISSED}))
 
 
 def _list_failing_channels(conn: Connection, now: datetime) -> Iterator[FailingChannel]:

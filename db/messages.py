@@ -31,7 +31,21 @@ REFUTED = "segwatch.alert.refuted"
 RETRACTED = "segwatch.alert.retracted"
 REINSTATED = "segwatch.alert.reinstated"
 TEST = "segwatch.test"
-TYPES = (ALERT, DIGEST, ESCALATED, PROVISIONAL, CONFIRMED, REFUTED, RETRACTED, REINSTATED, TEST)
+CATALOG_SILENT = "segwatch.catalog.silent"
+CATALOG_RESUMED = "segwatch.catalog.resumed"
+ABOUT_CATALOGS = (CATALOG_SILENT, CATALOG_RESUMED)
+TYPES = (
+    ALERT,
+    DIGEST,
+    ESCALATED,
+    PROVISIONAL,
+    CONFIRMED,
+    REFUTED,
+    RETRACTED,
+    REINSTATED,
+    TEST,
+    *ABOUT_CATALOGS,
+)
 """Types of messages that are sent."""
 #: Version 1 had neither this field nor beliefs.
 DATA_SCHEMA = "urn:segwatch:messages:2"
@@ -168,6 +182,13 @@ def build_test(delivery_id: UUID, watch: str, by: str, now: datetime) -> dict[st
     """Build a message that only shows that a channel works."""
     words = "Test message: nothing happened. Alerts of this watch reach this channel."
     return _event(TEST, delivery_id, watch, {"watch": watch, "requested_by": by, "message": words}, now)
+
+
+def build_catalog_message(
+    kind: str, delivery_id: UUID, watch: str, data: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    """Build a message of one of the types :data:`ABOUT_CATALOGS`; ``data`` has ``message``, the words for people."""
+    return _event(kind, delivery_id, watch, to_json_values({"watch": watch, **data}), now)
 
 
 def _short(alerts: Iterable[Any]) -> Iterator[Any]:

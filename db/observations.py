@@ -15,6 +15,7 @@ from segwatch.db.errors import NotFound
 from segwatch.db.ids import make_id
 from segwatch.db.series import ensure_series
 from segwatch.geo.antimeridian import compute_centre
+from segwatch.geo.types.revisits import MAX_LAG
 from segwatch.geo.types.tracking import ObservationState
 
 #: Items of each scene that the watch uses now, and how often it was observed before. Of a scene that several watches
@@ -23,6 +24,7 @@ from segwatch.geo.types.tracking import ObservationState
 _WANTED = text(
     """
     SELECT w.scene_id, w.acquired_at, w.items, w.versions,
+           w.acquired_at < clock_timestamp() - make_interval(days => :new_days) AS is_backfill,
            EXISTS (SELECT 1 FROM segwatch.observation o JOIN segwatch.series s ON s.seeded_from = o.series_id
                    WHERE s.id = :series_id AND o.scene_id = w.scene_id) AS answered_before,
            (SELECT coalesce(max(o.version), 0) FROM segwatch.observation o
@@ -131,6 +133,8 @@ class ObservationCost:
         return self.seconds_per_megapixel * megapixels, self.bytes_per_megapixel * megapixels
 
 
+#: A scene that was acquired longer ago is history when it is queued.
+NEW_DAYS = MAX_LAG.days
 _BEFORE_THE_SERIES = (
     "not observed: acquired before the scene with which this model or instruction took over the watch"
 )
@@ -143,7 +147,8 @@ def enqueue(conn: Connection, revision_id: UUID, model_version: str, scene_ids: 
     observed before; older scenes that were never observed are skipped.
 
     A scene with reprocessed items, or with more items in the AOI than before, is queued again, behind scenes that were
-    never observed.
+    never observed. One that was acquired more than :data:`NEW_DAYS` ago is queued behind new ones of all watches of its
+    priority, so that years of history keep no new scene waiting.
 
     Returns
     -------
@@ -176,6 +181,7 @@ def enqueue(conn: Connection, revision_id: UUID, model_version: str, scene_ids: 
         "scenes": list(set(scene_ids)),
         "store": stored.profile.store,
         "assets": list(stored.profile.assets()),
+        "new_days": NEW_DAYS,
     }
     # sorted, so that two concurrent calls cannot deadlock
     rows = []
@@ -191,7 +197,7 @@ def enqueue(conn: Connection, revision_id: UUID, model_version: str, scene_ids: 
             "model_version": model_version,
             "state": ObservationState.SKIPPED.value if too_early else ObservationState.PENDING.value,
             "reason": _BEFORE_THE_SERIES if too_early else None,
-            "priority": watch["priority"] - (1 if scene.versions_before else 0),
+            "priority": watch["priority"] - bool(scene.versions_before) - scene.is_backfill,
             "acquired_at": scene.acquired_at,
             "items": scene.items,
             "version": scene.versions_before + 1,

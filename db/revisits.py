@@ -20,6 +20,7 @@ _ACQUISITIONS = text(
     WHERE s.catalog = :catalog AND s.id IN (
         SELECT o.scene_id FROM segwatch.series e JOIN segwatch.observation o ON o.series_id = e.id
         WHERE e.watch_name = :watch)
+      AND NOT EXISTS (SELECT 1 FROM segwatch.fallback_scene f WHERE f.scene_id = s.id)
     UNION ALL
     SELECT '', '', r.acquired_at, NULL
     FROM segwatch.rejected_item r JOIN segwatch.watch w ON w.id = r.revision_id
@@ -37,7 +38,7 @@ _LAG = text(
 
 
 def list_acquisitions(conn: Connection, watch: str, catalog: str) -> list[Acquisition]:
-    """List the newest acquisitions that a catalog showed to a watch, the newest first."""
+    """List the newest acquisitions that a catalog itself showed to a watch, the newest first."""
     given = {"watch": watch, "catalog": catalog, "limit": _MAX_ACQUISITIONS}
     return [Acquisition(*row) for row in conn.execute(_ACQUISITIONS, given)]
 

@@ -59,6 +59,15 @@ class StoredWatch:
     watch: Watch
 
 
+def list_channels(watch: Watch) -> list[str]:
+    """List the channels that the rules of a watch name, those of escalations included, in order."""
+    named = (
+        (*rule.channels, *(rule.escalation.channels if rule.escalation is not None else ()))
+        for rule in watch.rules
+    )
+    return sorted({channel for names in named for channel in names})
+
+
 def make_instruction_id(instruction: Instruction) -> UUID:
     """Make the id of an instruction revision from its text and targets."""
     return make_id("instruction", instruction.text, *instruction.targets)

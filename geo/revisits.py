@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from segwatch.geo.types.revisits import Acquisition, Lag, Revisit
+from segwatch.geo.types.revisits import MAX_LAG, MAX_MISSED, Acquisition, Lag, Revisit, Silence
 
 #: A repeat is learned from at least so many gaps, of which most are whole multiples of it.
 MIN_GAPS, MIN_SHARE = 4, 0.8
@@ -16,8 +17,6 @@ TOLERANCE = timedelta(hours=12)
 _DAY = timedelta(days=1)
 #: Expected acquisitions that are looked for; older ones are history.
 MAX_EXPECTED = 100
-#: What was published later was added to an archive, or reprocessed: it tells nothing about the next scene.
-MAX_LAG = timedelta(days=30)
 #: Extra time for publication, beyond the longest lag but a twentieth.
 _PATIENCE = timedelta(hours=12)
 
@@ -49,7 +48,12 @@ def measure_lag(scenes: Sequence[Acquisition]) -> Lag | None:
 
 
 def find_revisits(
-    scenes: Sequence[Acquisition], *, since: datetime, now: datetime, lag: Lag | None
+    scenes: Sequence[Acquisition],
+    *,
+    since: datetime,
+    now: datetime,
+    lag: Lag | None,
+    supplied: Sequence[Acquisition] = (),
 ) -> list[Revisit]:
     """Compare the acquisitions that each orbit should have made with those that a catalog shows, by platform and orbit.
 
@@ -62,6 +66,8 @@ def find_revisits(
         Acquisitions before are not expected: beginning of the watch.
     lag
         An acquisition is expected in the catalog once the lag's 95th percentile and half a day have passed.
+    supplied
+        Scenes that only another catalog shows: they are not missing, and the catalog missed them all the same.
     """
     orbits: dict[tuple[str, str], list[datetime]] = defaultdict(list)
     for one in scenes:
@@ -73,8 +79,32 @@ def find_revisits(
     for (platform, orbit), times in sorted(orbits.items()):
         repeat = learn_repeat(times)
         if repeat is not None:
-            found.append(_compare(platform, orbit, sorted(set(times)), repeat, since, due, unknown))
+            elsewhere = [
+                one.acquired_at
+                for one in supplied
+                if (one.platform, one.relative_orbit) == (platform, orbit) or not one.relative_orbit
+            ]
+            compared = _compare(platform, orbit, sorted(set(times)), repeat, since, due, unknown)
+            found.append(_take_out(compared, elsewhere))
     return found
+
+
+def find_silence(revisits: Sequence[Revisit]) -> Silence | None:
+    """Tell whether a catalog shows nothing of any orbit that passes regularly; None = it does, or there is none."""
+    missed = min((one.missed_in_a_row for one in revisits), default=0)
+    if missed < MAX_MISSED:
+        return None
+    orbits = tuple(f"{one.platform} orbit {one.relative_orbit}" for one in revisits)
+    return Silence(max(one.last_at for one in revisits), missed, orbits)
+
+
+def _take_out(compared: Revisit, elsewhere: Sequence[datetime]) -> Revisit:
+    """Count as supplied what another catalog shows."""
+    supplied = tuple(
+        one for one in compared.missing if any(abs(one - other) <= TOLERANCE for other in elsewhere)
+    )
+    missing = tuple(one for one in compared.missing if one not in supplied)
+    return replace(compared, missing=missing, supplied=supplied)
 
 
 def _compare(

@@ -18,7 +18,7 @@ from uuid import UUID
 from shapely.errors import ShapelyError
 from sqlalchemy import Connection, Row, text
 
-from segwatch.db import admission, scenes
+from segwatch.db import admission, circuits, scenes
 from segwatch.db.admission import IS_ELIGIBLE, IS_FREE
 from segwatch.db.codec import load_watch
 from segwatch.db.errors import CodecError, DbError, describe_error
@@ -165,7 +165,7 @@ def lease(
         found, unreadable = _read(conn, best.scene_id, rows)
         for observation_id, reason in unreadable.items():
             fail(conn, observation_id, worker, reason, max_attempts=max_attempts, retry_seconds=retry_seconds)
-        if found is not None and (admitted := _admitted(conn, found, rows, wanted, circuits_of)):
+        if found is not None and (admitted := _admitted(conn, found, rows, wanted, circuits_of, seconds)):
             return admitted
     return None
 
@@ -176,11 +176,12 @@ def _admitted(
     rows: Sequence[Row[Any]],
     wanted: Mapping[str, Any],
     circuits_of: CircuitsOf,
+    seconds: float,
 ) -> SceneLease | None:
     """Give back observations that wait for an open circuit; None if no observation is left."""
     needs = {one.id: circuits_of(found.scene, one.watch) for one in found.observations}
     refused_at = max((row.refused_at for row in rows if row.refused_at is not None), default=None)
-    admitted = admission.admit(conn, wanted, needs, refused_at, PROBE_SECONDS)
+    admitted = admission.admit(conn, wanted, needs, refused_at, PROBE_SECONDS, seconds)
     left = tuple(one for one in found.observations if one.id in admitted)
     return SceneLease(found.scene_id, found.scene, left) if left else None
 
@@ -208,8 +209,10 @@ def _read(
 
 
 def renew(conn: Connection, worker: str, seconds: float) -> int:
-    """Extend the worker's leases to so many seconds from now; returns how many it holds."""
-    return conn.execute(_RENEW, {"worker": worker, "seconds": seconds}).rowcount
+    """Extend the worker's leases, and its probes, to so many seconds from now; returns how many leases it holds."""
+    renewed = conn.execute(_RENEW, {"worker": worker, "seconds": seconds}).rowcount
+    circuits.renew_probes(conn, worker, seconds)
+    return renewed
 
 
 def release(conn: Connection, worker: str) -> int:

@@ -16,6 +16,7 @@ from segwatch.db.chips import save_chips
 from segwatch.db.codec import to_ewkb
 from segwatch.db.errors import LeaseLost
 from segwatch.db.ids import make_id
+from segwatch.db.observations import NEW_DAYS
 from segwatch.geo.text.printable import sanitize
 from segwatch.geo.types.tracking import ObservationResult
 
@@ -63,7 +64,8 @@ _RETRY = text(
     UPDATE segwatch.observation o
     SET state = 'pending', attempts = 0, not_before = NULL, reason = NULL, committed_at = NULL, refusals = 0,
         refused_since = NULL, refused_at = NULL, lost_leases = 0,
-        revision_id = w.id, priority = w.priority - (CASE WHEN o.version > 1 THEN 1 ELSE 0 END)
+        revision_id = w.id, priority = w.priority - CAST(o.version > 1 AS int)
+            - CAST(o.acquired_at < clock_timestamp() - make_interval(days => :new_days) AS int)
     FROM segwatch.series s
     JOIN segwatch.watch_head h ON h.name = s.watch_name
     JOIN segwatch.watch w ON w.id = h.revision_id AND w.instruction_id = s.instruction_id
@@ -135,7 +137,8 @@ def forgive(conn: Connection, observation_ids: Collection[UUID]) -> int:
 
 def retry(conn: Connection, watch: str, *, model_version: str) -> int:
     """Queue the failed observations of a watch again, with all attempts; returns how many."""
-    return conn.execute(_RETRY, {"watch": watch, "model_version": model_version}).rowcount
+    given = {"watch": watch, "model_version": model_version, "new_days": NEW_DAYS}
+    return conn.execute(_RETRY, given).rowcount
 
 
 def _failure(reason: str, max_attempts: int, retry_seconds: float) -> dict[str, Any]:

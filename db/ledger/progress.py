@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from segwatch.db import admission
 from segwatch.db.admission import IS_ACTIVE, IS_ELIGIBLE, IS_FREE
+from segwatch.db.circuits import PROBE_ENDS
 
 _WAITING = text(
     f"""
@@ -27,7 +28,7 @@ _NEXT_ATTEMPT = text(
     SELECT CAST(extract(epoch FROM min(greatest(o.not_before, c.at)) - clock_timestamp()) AS float8)
     FROM segwatch.observation o JOIN segwatch.watch w ON w.id = o.revision_id
     CROSS JOIN LATERAL (
-        SELECT max(greatest(c.retry_at, CASE WHEN c.probe_worker <> :worker THEN c.probe_until END)) AS at
+        SELECT max(greatest(c.retry_at, CASE WHEN c.probe_worker <> :worker THEN {PROBE_ENDS} END)) AS at
         FROM segwatch.circuit c WHERE c.name = ANY(o.circuits) AND c.failures > 0) c
     WHERE o.state = 'pending' AND o.model_version = :model_version
       AND NOT (o.circuits && CAST(:left_alone AS text[]))

@@ -11,7 +11,7 @@ from segwatch.db.tables.assessments import (
 )
 from segwatch.db.tables.columns import SCHEMA, metadata
 from segwatch.db.tables.events import event, event_name
-from segwatch.db.tables.imagery import rejected_item, scene, scene_item
+from segwatch.db.tables.imagery import fallback_scene, rejected_item, scene, scene_item
 from segwatch.db.tables.models import model_switch, rewording
 from segwatch.db.tables.operations import (
     access_token,
@@ -98,6 +98,7 @@ __all__ = [
     "discovery_request",
     "event",
     "event_name",
+    "fallback_scene",
     "index_cells",
     "instruction",
     "judgement_evidence",

@@ -52,6 +52,16 @@ scene_item = Table(
     Index("scene_item_item_ix", "item_id"),
 )
 
+#: Scenes that only the fallback catalog of a watch has shown so far.
+fallback_scene = Table(
+    "fallback_scene",
+    metadata,
+    reference("scene_id", "scene", primary_key=True),
+    #: address of that catalog
+    string("address"),
+    time("found_at", now=True),
+)
+
 rejected_item = Table(
     "rejected_item",
     metadata,

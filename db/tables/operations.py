@@ -64,6 +64,8 @@ circuit = Table(
     string("error", nullable=True),
     #: when it last closed
     time("closed_at", nullable=True),
+    #: until then the worker that probes counts as alive, unless it renews that
+    time("probe_alive_until", nullable=True),
     CheckConstraint("(failures = 0) = (retry_at IS NULL)", name="circuit_open"),
 )
 

@@ -96,6 +96,8 @@ discovery = Table(
     #: median and 95th percentile of the time from acquisition to publication; null where no scene tells it
     Column("lag_p50_seconds", Double),
     Column("lag_p95_seconds", Double),
+    #: when the channels were told that the catalog shows nothing of any orbit; null while it does
+    time("silent_at", nullable=True),
     CheckConstraint("(failures = 0) = (error IS NULL)", name="discovery_error"),
 )
 

@@ -209,6 +209,8 @@ def render_message(payload: dict[str, Any]) -> tuple[str, str]:
         return _render_digest(data)
     if payload["type"] == messages.TEST:
         return f"Test of {data['watch']}", f"{data['message']} Requested by {data['requested_by']}."
+    if payload["type"] in messages.ABOUT_CATALOGS:
+        return _render_catalog(payload["type"], data)
     title = f"{_choose_prefix(payload['type'], data)}{data['watch']}: {data['target']} {data['kind']}"
     lines = [
         *((f"Because: {data['note']}",) if data.get("note") else ()),
@@ -220,6 +222,14 @@ def render_message(payload: dict[str, Any]) -> tuple[str, str]:
         *data["item_hrefs"],
         f"Object {data['track_id']}, alert {data['alert_id']}",
     ]
+    return title, "\n".join(lines)
+
+
+def _render_catalog(kind: str, data: dict[str, Any]) -> tuple[str, str]:
+    """Render a message about the catalog of a watch."""
+    silent = kind == messages.CATALOG_SILENT
+    title = f"{data['watch']}: {'no new scenes' if silent else 'scenes come again'}"
+    lines = [data["message"], *data.get("orbits", ()), f"Catalog {data['catalog']}"]
     return title, "\n".join(lines)
 
 

@@ -136,11 +136,19 @@ class SourceSection(Section):
         description="Identity of the catalog, kept when its URL changes; catalogs of the same name are the same "
         "catalog. Default: the URL is the identity.",
     )
+    fallback: Catalog | None = Field(
+        None,
+        description="URL of another catalog of the same scenes, with the same collection and assets. It is searched "
+        "while the first does not answer, or has shown no scene of three revisits; no scene is observed twice.",
+        examples=["https://mirror.example.org/stac"],
+    )
 
     @model_validator(mode="after")
     def _names_one_source(self) -> Self:
         others = [
-            name for name in ("profile", "catalog", "collection", "catalog_name") if getattr(self, name)
+            name
+            for name in ("profile", "catalog", "collection", "catalog_name", "fallback")
+            if getattr(self, name)
         ]
         if self.local is not None and others:
             raise ValueError(f"local has its own {', '.join(others)}; take out one or the other")

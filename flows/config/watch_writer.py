@@ -133,6 +133,8 @@ def _write_source(watch: Watch) -> tuple[dict[str, Any], str]:
             "its .toml file"
         )
     found: dict[str, Any] = {"profile": profile.name, "catalog_name": watch.catalog_name}
+    if watch.fallback:
+        found["fallback"] = watch.fallback
     if shipped is None or shipped.catalog != watch.catalog:
         found["catalog"] = watch.catalog
     if shipped is None or shipped.collection != profile.collection:

@@ -241,6 +241,7 @@ def _build(file: WatchDocument, profile: Profile, catalog: str, base: Path, name
         tracking=TrackingSettings(**tracking),
         rules=tuple(_build_rule(rule, base, name) for rule in file.rules),
         catalog_name=file.source.catalog_name,
+        fallback=file.source.fallback or "",
         evidence=file.evidence,
         shadow=file.shadow,
     )

@@ -15,6 +15,7 @@ from segwatch.flows.doctor.findings import Finding, Level
 from segwatch.flows.failures import outages
 from segwatch.flows.orchestration.server_facts import DeploymentFacts, PoolFacts, PrefectFacts, WorkerFacts
 from segwatch.flows.orchestration.watch_deployments import make_deployment_name
+from segwatch.geo.types.revisits import MAX_MISSED
 
 __all__ = ["Finding", "Level", "check"]
 
@@ -26,8 +27,6 @@ MAX_RUN_DELAY = timedelta(minutes=5)
 MAX_OUTBOX_DELAY = timedelta(minutes=15)
 #: A search of a catalog may have to wait for a worker, and takes time itself.
 MAX_SEARCH_DELAY = timedelta(minutes=30)
-#: Revisits in a row that a catalog may miss: providers skip some, and maintain their satellites.
-MAX_MISSED_REVISITS = 3
 MAX_LEASE_DELAY = timedelta(minutes=10)
 #: Time that a service takes to start.
 RESTART_TIME = timedelta(seconds=15)
@@ -279,12 +278,14 @@ def _silence(watch: WatchHealth) -> Iterator[Finding]:
     """Report a catalog that answers and shows no scene where its orbits should have passed."""
     if watch.last_shown_at is None or not watch.silent_orbits:
         return
-    fix = (
-        "ask the catalog's provider whether it still publishes them; another catalog of the same scenes takes over "
-        "with source.catalog and the same source.catalog_name: docs/how-to/real-catalogs.md"
+    ask = "ask the catalog's provider whether it still publishes them; "
+    fix = ask + (
+        "meanwhile source.fallback is searched: segwatch coverage shows what it has"
+        if watch.has_fallback
+        else "another catalog of the same scenes takes over as source.fallback: docs/how-to/real-catalogs.md"
     )
     orbits = ", ".join(watch.silent_orbits)
-    if watch.missed_revisits >= MAX_MISSED_REVISITS:
+    if watch.missed_revisits >= MAX_MISSED:
         says = (
             f"watch {watch.name}: the catalog has published no scene since that of {_at(watch.last_shown_at)}, "
             f"although each orbit should have passed {watch.missed_revisits} time(s) or more: {orbits}"

@@ -468,6 +468,7 @@ def _list_hosts(members: list[ledger.LeasedObservation], settings: FlowSettings)
         yield from hrefs.list_readable_hosts(
             member.watch.profile, member.watch.catalog, settings.imagery_hosts
         )
+        yield from hrefs.list_url_hosts(member.watch.fallback)
 
 
 def drain(

@@ -1,27 +1,42 @@
-"""Search a watch's catalog for scenes, and queue an observation for each new one."""
+"""Search a watch's catalog for scenes, and queue an observation for each new one.
+
+A watch may name a fallback: another catalog of the same scenes, which is searched while the first does not answer or is
+silent. Its items count as items of the watch's catalog, so whichever shows a scene first, it is observed once.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from segwatch.db import discoveries, observations, revisits, scenes, watch_actions, watches, watermarks
+from segwatch.db import (
+    catalog_alarms,
+    discoveries,
+    fallbacks,
+    observations,
+    revisits,
+    scenes,
+    watch_actions,
+    watches,
+    watermarks,
+)
 from segwatch.db.errors import UnknownWatch, describe_error
 from segwatch.db.watches import StoredWatch
 from segwatch.flows.errors import ConfigError, WatchPaused
 from segwatch.flows.failures.reasons import Reasons
+from segwatch.geo.bounded import operations
 from segwatch.geo.clock import ITEM_TOLERANCE
-from segwatch.geo.errors import SearchIncomplete
+from segwatch.geo.errors import CatalogUnreachable, SearchIncomplete
 from segwatch.geo.identity import identify_watch_catalog
-from segwatch.geo.revisits import find_revisits, measure_lag
+from segwatch.geo.revisits import find_revisits, find_silence, measure_lag
 from segwatch.geo.scenes import group_scenes, select_newest
 from segwatch.geo.sources.http import hrefs
 from segwatch.geo.sources.search.catalog import Catalog, open_catalog, require_collection
@@ -34,11 +49,15 @@ from segwatch.geo.sources.search.watermark import (
     plan_searches,
     split_period,
 )
-from segwatch.geo.types.scene import Item, Watermark
+from segwatch.geo.text.redaction import to_public_url
+from segwatch.geo.types.revisits import MAX_LAG
+from segwatch.geo.types.scene import Item, Scene, Watermark
 from segwatch.geo.types.watch import Watch
 
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
+#: Footprints of one product differ by less between catalogs.
+_RIM_DEGREES = 0.001
 
 
 @dataclass(slots=True)
@@ -56,7 +75,20 @@ class DiscoveryCounts:
     reasons: Reasons = field(default_factory=Reasons)
     """Why items were rejected -> how many."""
     note: str = ""
-    """What the catalog says about the collection, when nothing was found."""
+    """What the catalog says about the collection, when nothing was found; or why the fallback was searched."""
+
+    def add(self, supplied: DiscoveryCounts | None) -> None:
+        """Add the counts of the fallback catalog; None = there is none."""
+        if supplied is None:
+            return
+        self.items += supplied.items
+        self.rejected += supplied.rejected
+        self.scenes += supplied.scenes
+        self.queued += supplied.queued
+        self.reasons.update(supplied.reasons)
+        self.note = (
+            f"the catalog is silent, so the fallback catalog was searched, too. {supplied.note}".rstrip()
+        )
 
 
 def _record_outcome(
@@ -64,12 +96,14 @@ def _record_outcome(
 ) -> Callable[Concatenate[Engine, str, _P], DiscoveryCounts]:
     """Record in the ledger whether the catalog responded: a silent catalog differs from one without new items.
 
-    A search that was not narrowed to a period fulfils the request that a catalog's announcement left.
+    A search that was not narrowed to a period fulfils the request that a catalog's announcement left. Of a watch with a
+    fallback, a catalog that did not respond is no error while the fallback does.
     """
 
     @wraps(search_all)
     def searched(engine: Engine, name: str, /, *args: _P.args, **kwargs: _P.kwargs) -> DiscoveryCounts:
-        narrowed = kwargs.get("start") is not None or kwargs.get("end") is not None
+        given: dict[str, Any] = dict(kwargs)
+        narrowed = given.get("start") is not None or given.get("end") is not None
         with engine.connect() as conn:
             began_at = None if narrowed else discoveries.read_clock(conn)
         try:
@@ -79,26 +113,65 @@ def _record_outcome(
         except Exception as error:
             reason = describe_error(error)
             _record(engine, lambda conn: discoveries.record_failure(conn, name, reason))
-            raise
+            if not narrowed:
+                _record(
+                    engine, lambda conn: compare_with_expected(conn, name, _find_now(given), is_shown=False)
+                )
+            supplied = None
+            if isinstance(error, CatalogUnreachable):
+                supplied = search_fallback(engine, name, **given)
+            if supplied is None:
+                raise
+            supplied.note = (
+                f"{reason}; the fallback catalog was searched in its place. {supplied.note}".rstrip()
+            )
+            return supplied
         _record(engine, lambda conn: discoveries.record_success(conn, name, began_at=began_at))
         if not narrowed:
-            moment = kwargs.get("now")
-            now = moment if isinstance(moment, datetime) else datetime.now(UTC)
-            _record(engine, lambda conn: compare_with_expected(conn, name, now))
+            _record(engine, lambda conn: compare_with_expected(conn, name, _find_now(given)))
+            if _is_silent(engine, name):
+                found.add(search_fallback(engine, name, **given))
         return found
 
     return searched
 
 
-def compare_with_expected(conn: Connection, name: str, now: datetime) -> None:
-    """Store which acquisitions the catalog of a watch should have shown until now, and how late it publishes."""
+def _find_now(given: Mapping[str, object]) -> datetime:
+    moment = given.get("now")
+    return moment if isinstance(moment, datetime) else datetime.now(UTC)
+
+
+def _is_silent(engine: Engine, name: str) -> bool:
+    with engine.connect() as conn:
+        return catalog_alarms.is_silent(conn, name)
+
+
+def compare_with_expected(conn: Connection, name: str, now: datetime, *, is_shown: bool = True) -> None:
+    """Store which acquisitions the catalog of a watch should have shown until now, and how late it publishes.
+
+    The channels of the watch are told once the catalog has shown nothing of any orbit for too many revisits, and again
+    when it shows scenes.
+
+    Parameters
+    ----------
+    is_shown
+        False where the catalog did not respond: what it lacks is not known, but that nothing came is.
+    """
     watch = watches.load_current(conn, name).watch
     catalog = identify_watch_catalog(watch)
     shown = revisits.list_acquisitions(conn, name, catalog)
     lag = measure_lag(shown)
     until = now if watch.end is None else min(now, watch.end)
-    found = find_revisits(shown, since=watch.start, now=until, lag=lag)
-    revisits.save(conn, name, catalog, found, lag)
+    supplied = fallbacks.list_supplied(conn, name, catalog)
+    found = find_revisits(shown, since=watch.start, now=until, lag=lag, supplied=supplied)
+    if is_shown:
+        revisits.save(conn, name, catalog, found, lag)
+    silence = find_silence(found)
+    if silence is not None:
+        catalog_alarms.raise_silence(conn, watch, catalog, silence)
+    elif is_shown:
+        last_at = max((one.last_at for one in found), default=None)
+        catalog_alarms.end_silence(conn, watch, catalog, last_at)
 
 
 def _record(engine: Engine, write: Callable[[Connection], None]) -> None:
@@ -180,6 +253,44 @@ def discover_watch(
     if keeper.report.items or keeper.report.rejected:
         keeper.report.note = ""
     _log.info("discover %s", asdict(keeper.report))
+    return keeper.report
+
+
+def search_fallback(
+    engine: Engine,
+    name: str,
+    *,
+    model_version: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    now: datetime | None = None,
+) -> DiscoveryCounts | None:
+    """Search the fallback catalog of a watch for scenes that are not known; None where it has none, or does not answer.
+
+    It is searched from a month before the newest known scene on, unless a period is given. What of a scene is known
+    already, by the id or the ground of its items, is left out. The watermark stays as it is.
+    """
+    with engine.connect() as conn:
+        stored = watches.load_current(conn, name)
+        watch = stored.watch
+        newest = fallbacks.find_newest(conn, name, identify_watch_catalog(watch))
+    if not watch.fallback:
+        return None
+    moment, start, end = now or datetime.now(UTC), _in_zone(start), _in_zone(end)
+    since = max(watch.start, start or (watch.start if newest is None else newest - MAX_LAG))
+    until = min(filter(None, (watch.end, end, moment)))
+    keeper = _Keeper(engine, stored, model_version, moment, None)
+    try:
+        catalog = open_catalog(watch.fallback)
+        for look in split_period(since, until, in_parts=catalog.is_api):
+            found, incomplete = _search(catalog, watch, look)
+            keeper.keep_supplied(found)
+            if incomplete is not None:
+                keeper.report.note = f"fallback: {incomplete}"
+    except CatalogUnreachable as error:
+        _log.warning("watch %s: its fallback catalog failed, too: %s", name, error)
+        return None if keeper.report.items == 0 else keeper.report
+    _log.info("discover in the fallback catalog %s", asdict(keeper.report))
     return keeper.report
 
 
@@ -288,6 +399,7 @@ class _Keeper:
             scenes.end_rejections(conn, self._stored.watch.name, items, self._rejections)
             scene_ids = scenes.upsert(conn, grouped)
             scenes.settle(conn, scene_ids, select_newest)
+            fallbacks.record_shown(conn, scene_ids)
             revision = self._stored.revision_id
             self.report.queued += observations.enqueue(conn, revision, self._model_version, scene_ids)
             if self._mark is not None and complete:
@@ -296,10 +408,36 @@ class _Keeper:
                 if look.reconciles and last and self._whole:
                     scenes.end_missing_rejections(conn, self._stored.watch.name, self._rejections)
         self.report.items += len(items)
+        self.report.scenes += len(grouped)
+        self._count_rejected(rejected)
+
+    def keep_supplied(self, found: Sequence[Item | RejectedItem]) -> None:
+        """Store what a fallback catalog shows and the ledger does not know."""
+        watch = self._stored.watch
+        shown = group_scenes([one for one in found if isinstance(one, Item)])
+        rejected = {one for one in found if isinstance(one, RejectedItem)} - self._rejected
+        self._rejected |= rejected
+        with self._engine.begin() as conn:
+            self._reject(conn, rejected)
+            known = fallbacks.read_known(conn, {scene.key for scene in shown})
+            new = [item for scene in shown for item in select_unknown(scene, known.get(scene.key), watch)]
+            grouped = group_scenes(new, all_versions=True)
+            scene_ids = scenes.upsert(conn, grouped)
+            scenes.settle(conn, scene_ids, select_newest)
+            first_shown = {
+                scene.key for scene in grouped if scene.key not in known or known[scene.key].is_supplied
+            }
+            fallbacks.record_supplied(conn, first_shown, to_public_url(watch.fallback, query=False))
+            revision = self._stored.revision_id
+            self.report.queued += observations.enqueue(conn, revision, self._model_version, scene_ids)
+        self.report.items += len(new)
+        self.report.scenes += len(grouped)
+        self._count_rejected(rejected)
+
+    def _count_rejected(self, rejected: Collection[RejectedItem]) -> None:
         self.report.rejected += len(rejected)
         for one in sorted(rejected, key=lambda one: (one.item_id, one.reason)):
             self.report.reasons.add(one.reason)
-        self.report.scenes += len(grouped)
 
     def _reject(self, conn: Connection, rejected: Iterable[RejectedItem]) -> None:
         watch = self._stored.watch
@@ -318,6 +456,22 @@ class _Keeper:
                 footprint=one.footprint,
             )
             self._rejections.add(identity)
+
+
+def select_unknown(scene: Scene, known: fallbacks.KnownScene | None, watch: Watch) -> list[Item]:
+    """Select the items of a scene whose id the ledger does not know, and that show ground of the AOI that it lacks.
+
+    Two catalogs may give one product two ids; its ground is the same.
+    """
+    if known is None:
+        return list(scene.items)
+    covered = known.footprint.buffer(_RIM_DEGREES)
+    return [
+        item
+        for item in scene.items
+        if item.id not in known.item_ids
+        and not operations.intersection(item.footprint, watch.area).within(covered)
+    ]
 
 
 def _mark_last(planned: Iterable[CatalogSearch]) -> Iterator[tuple[CatalogSearch, bool]]:

@@ -27,6 +27,7 @@ from segwatch.flows.web.guards.bodies import read_body
 from segwatch.flows.web.guards.refusals import REFUSALS
 from segwatch.flows.web.known_watches import refuse_unknown
 from segwatch.geo.text.spelling import describe_errors
+from segwatch.geo.types.revisits import MAX_MISSED
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 2**16
@@ -261,6 +262,7 @@ def _show(
                 "missing": row["acquisitions_missing"] or 0,
             },
             "missed_revisits": row["missed_revisits"],
+            "silent": (row["missed_revisits"] or 0) >= MAX_MISSED,
             "next_expected_at": row["next_expected_at"],
         },
     }

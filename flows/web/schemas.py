@@ -386,6 +386,7 @@ class CatalogState(BaseModel):
     missed_revisits: int | None = Field(
         description="revisits that every orbit has missed in a row; null: no orbit passes regularly"
     )
+    silent: bool = Field(description="whether these are more than a catalog may miss")
     next_expected_at: AwareDatetime | None
 
 

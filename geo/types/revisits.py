@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+#: Revisits in a row that a catalog may miss: providers skip some, and maintain their satellites.
+MAX_MISSED = 3
+#: What was published later was added to an archive, or reprocessed: it tells nothing about the next scene.
+MAX_LAG = timedelta(days=30)
+
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
@@ -42,8 +47,22 @@ class Revisit:
     """The next one that is not due yet."""
     missing: tuple[datetime, ...]
     """Expected acquisitions without a scene, the newest ones, in order."""
+    supplied: tuple[datetime, ...] = ()
+    """Expected acquisitions that only another catalog shows, in order."""
 
     @property
     def missed_in_a_row(self) -> int:
-        """Expected acquisitions without a scene since the newest one with."""
-        return sum(one > self.last_at for one in self.missing)
+        """Expected acquisitions that the catalog does not show, since the newest one that it does."""
+        return sum(one > self.last_at for one in (*self.missing, *self.supplied))
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A catalog that has shown no scene of any orbit for :data:`MAX_MISSED` revisits or more."""
+
+    last_at: datetime
+    """Acquisition of the newest scene that it shows, UTC."""
+    missed: int
+    """Revisits that every orbit has missed in a row."""
+    orbits: tuple[str, ...]
+    """Platform and relative orbit of each."""

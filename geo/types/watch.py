@@ -183,6 +183,8 @@ class Watch:
     rules: tuple[AlertRule, ...] = ()
     catalog_name: str = ""
     """Name of the catalog, so that its scenes keep their identity when its URL changes; empty = the URL is its name."""
+    fallback: str = ""
+    """URL of another catalog of the same scenes, searched while the first is down or silent; empty = none."""
     evidence: bool = True
     """Whether spectral evidence is measured where the profile has bands for it."""
     shadow: str | None = None

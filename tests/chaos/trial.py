@@ -1,7 +1,11 @@
-"""Process the same scenes twice, undisturbed and under faults, and compare what the two ledgers know."""
+"""Process the same scenes twice, under faults and undisturbed, and compare what the two ledgers know.
+
+The disturbed ledger comes first, so that a trial that may last only so long compares the scenes that it came to.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import resource
@@ -17,11 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from segwatch.db import messages as messages_of_ledger
 from segwatch.db import watches
 from segwatch.db.embedded.cluster import Cluster
 from segwatch.db.embedded.ports import find_free_port
@@ -35,8 +41,12 @@ from tests.support.receiving import Taken, receiving
 
 #: Share of each kind of fault. PostgreSQL and Prefect take seconds to come back.
 _WEIGHTS = {"kill": 5, "copy": 5, "catalog": 4, "imagery": 4, "disk": 4, "postgres": 1, "prefect": 1}
-_MAX_BACKLOG = 30
-_SETTLE_SECONDS = 900.0
+#: Scenes that a fault may find waiting: it is to meet work, not a standstill.
+_MAX_BACKLOG = 20
+_CATCH_UP_SECONDS = 60.0
+#: Without any progress for so long, work is lost; a busy machine takes long, but goes on.
+_STALL_SECONDS = 300.0
+_SAY_SECONDS = 20.0
 _DISK_SECONDS = 0.5
 _COPY_SECONDS = 1.5
 
@@ -45,7 +55,7 @@ _LEFT = text("""
            (SELECT count(*) FROM segwatch.observation WHERE state IN ('skipped', 'failed')) AS lost,
            (SELECT count(*) FROM segwatch.delivery WHERE state = 'pending') AS pending""")
 _ALERTS = text("""
-    SELECT a.change_id, a.rule FROM segwatch.alert a JOIN segwatch.held_change c ON c.id = a.change_id
+    SELECT a.change_id, a.rule, a.id FROM segwatch.alert a JOIN segwatch.held_change c ON c.id = a.change_id
     WHERE c.retracted_at IS NULL AND c.status = 'confirmed' ORDER BY 1, 2""")
 _MESSAGES = text("SELECT idempotency_key, state FROM segwatch.delivery ORDER BY 1")
 
@@ -55,6 +65,7 @@ class Outcome:
     """What a trial showed."""
 
     scenes: int
+    """Scenes that both ledgers observed; fewer than asked for if time ran out."""
     faults: dict[str, int]
     """Number of faults by kind; ``copy_in_copy``: connections cut while they were in COPY."""
     differences: dict[str, int]
@@ -64,18 +75,26 @@ class Outcome:
     messages: int
     """Messages that the ledger sent."""
     not_received: int
+    """Messages that the ledger holds as delivered and the receiver lacks."""
     not_sent_by_ledger: int
+    alerted_twice: int
+    """Alerts that the receiver got under two keys."""
+    not_alerted: int
+    """Alerts on confirmed changes of which the receiver got nothing."""
+    prefect_runs: int
+    """Runs that the Prefect server knows at the end; 0 without one."""
     seconds: float
 
     @property
     def is_equal(self) -> bool:
-        """Whether nothing differs, every message arrived, and none came from nowhere."""
-        return not (self.differences or self.not_received or self.not_sent_by_ledger)
+        """Whether nothing differs, every message arrived, and none came twice or from nowhere."""
+        wrong = (self.not_received, self.not_sent_by_ledger, self.alerted_twice, self.not_alerted)
+        return not self.differences and not any(wrong)
 
 
 def run_trial(
     *, scenes: int, faults: int, seed: int, workers: int = 2, watches: int = 1, prefect: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    minutes: float = math.inf, say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:  # fmt: skip
     """Run both, and compare.
 
@@ -85,6 +104,9 @@ def run_trial(
         Number of watches that the scenes belong to.
     prefect
         Whether one worker reports to a Prefect server, which is restarted, too.
+    minutes
+        No fault comes, and no further scene appears, after half of this time; the rest of it is left for the
+        undisturbed ledger.
 
     Raises
     ------
@@ -97,24 +119,22 @@ def run_trial(
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         taken = stack.enter_context(receiving(failing=0.2))
         world = stack.enter_context(serving_world(scenes, watches, f"{taken.url}/alerts", seed))
-        known, alerts = [], []
-        for disturbed in (False, True):
-            folder = home / ("disturbed" if disturbed else "undisturbed")
-            run = _Run(folder, world, say, random.Random(seed))  # noqa: S311
-            taken.ids.clear()
-            world.catalog.visible = 0 if disturbed else scenes
-            with run.working(workers, prefect=prefect and disturbed):
-                if disturbed:
-                    run.disturb(faults, scenes)
-                run.settle(scenes)
-                known.append(read_knowledge(run.engine))
-                with run.engine.connect() as conn:
-                    alerts.append([tuple(row) for row in conn.execute(_ALERTS)])
-                    messages = dict(row._tuple() for row in conn.execute(_MESSAGES))
-            say(f"{folder.name}: {scenes} scenes, {len(alerts[-1])} alerts, {time.monotonic() - begun:.0f} s")
+        disturbed = _Run(home / "disturbed", world, say, random.Random(seed))  # noqa: S311
+        with disturbed.working(workers, prefect=prefect):
+            disturbed.disturb(faults, scenes, until=begun + 30 * minutes)
+            disturbed.settle()
+            runs = disturbed.count_prefect_runs()
+            known, alerts = [read_knowledge(disturbed.engine)], [disturbed.read_alerts()]
+            messages = disturbed.read_messages()
+        wrong = _compare_messages(messages, taken) + _compare_alerts(alerts[0], taken)
+        undisturbed = _Run(home / "undisturbed", world, say, random.Random(seed))  # noqa: S311
+        with undisturbed.working(workers, prefect=False):
+            undisturbed.settle()
+            known.append(read_knowledge(undisturbed.engine))
+            alerts.append(undisturbed.read_alerts())
     return Outcome(
-        scenes, dict(run.injected), _compare(known, alerts), len(alerts[0]), len(messages),
-        *_compare_messages(messages, taken), round(time.monotonic() - begun, 1),
+        world.catalog.visible, dict(disturbed.injected), _compare(known, alerts), len(alerts[0]), len(messages),
+        *wrong, runs, round(time.monotonic() - begun, 1),
     )  # fmt: skip
 
 
@@ -135,6 +155,16 @@ def _compare_messages(messages: dict[str, str], taken: Taken) -> tuple[int, int]
     return len(delivered - received), len(received - set(messages))
 
 
+def _compare_alerts(alerts: list[tuple[Any, ...]], taken: Taken) -> tuple[int, int]:
+    """Count alerts that the receiver got under two keys, and those that hold and that it never got."""
+    got = Counter(
+        one["data"]["alert_id"] for one in taken.messages if one["type"] == messages_of_ledger.ALERT
+    )
+    return sum(count > 1 for count in got.values()), sum(
+        str(identity) not in got for _, _, identity in alerts
+    )
+
+
 @dataclass
 class _Run:
     """One ledger with its workers."""
@@ -144,6 +174,8 @@ class _Run:
     say: Callable[[str], None]
     chance: random.Random
     injected: Counter[str] = field(default_factory=Counter)
+    _begun: float = field(default_factory=time.monotonic)
+    _told: float = field(default_factory=time.monotonic)
     _workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @contextmanager
@@ -172,46 +204,82 @@ class _Run:
             self._supervisor.stop_all()
             self._cluster.destroy()
 
-    def disturb(self, faults: int, scenes: int) -> None:
-        """Inject faults one after another, while the scenes appear in the catalog bit by bit."""
+    def disturb(self, faults: int, scenes: int, until: float) -> None:
+        """Inject faults in turn until a monotonic time, while the scenes appear in the catalog bit by bit."""
         kinds = [one for one in _WEIGHTS if one != "prefect" or self._prefect]
         plan = self.chance.choices(kinds, [_WEIGHTS[one] for one in kinds], k=faults)
         # every kind comes, however few faults there are
         plan[: len(kinds)] = kinds[:faults]
         self.chance.shuffle(plan)
         for number, kind in enumerate(plan):
+            if time.monotonic() > until:
+                self.say(f"out of time after {number} of {faults} faults")
+                break
             self.world.catalog.visible = scenes * (number + 1) // faults
             self._catch_up()
             getattr(self, f"_fault_{kind}")()
             self.injected[kind] += 1
-            if (number + 1) % 20 == 0:
-                self.say(f"{number + 1} of {faults} faults, {self._count().observed} of {scenes} scenes")
+            self._tell(f"{number + 1} of {faults} faults, {dict(self.injected)}")
             time.sleep(self.chance.uniform(0.05, 0.4))
         self.world.catalog_breaker.heal()
         self.world.imagery_breaker.heal()
 
-    def settle(self, scenes: int) -> None:
-        """Wait until every scene is observed and every message sent."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while time.monotonic() < deadline:
+    def settle(self) -> None:
+        """Wait until every visible scene is observed and every message sent."""
+        before, since = None, time.monotonic()
+        while time.monotonic() < since + _STALL_SECONDS:
             left = self._count()
             if left.lost:
                 raise AssertionError(f"{left.lost} scene(s) failed or were skipped")
-            if left.observed == scenes and not left.pending:
+            if left.observed == self.world.catalog.visible and not left.pending:
+                self.say(f"{self.folder.name}: {self._describe()}, {len(self.read_alerts())} alerts")
                 return
+            if left != before:
+                before, since = left, time.monotonic()
+            self._tell("settling")
             time.sleep(0.3)
         logs = "\n".join(log.read_text()[-1500:] for log in sorted(self.folder.glob("worker-*.log")))
-        raise TimeoutError(f"left after {_SETTLE_SECONDS:.0f} s: {left}\n{logs}")
+        raise TimeoutError(f"nothing went on for {_STALL_SECONDS:.0f} s: {left}\n{logs}")
+
+    def read_alerts(self) -> list[tuple[Any, ...]]:
+        """Read change, rule and id of the alerts on confirmed changes that hold."""
+        with self.engine.connect() as conn:
+            return [tuple(row) for row in conn.execute(_ALERTS)]
+
+    def read_messages(self) -> dict[str, str]:
+        """Read the state of each message by its key."""
+        with self.engine.connect() as conn:
+            return dict(row._tuple() for row in conn.execute(_MESSAGES))
+
+    def count_prefect_runs(self) -> int:
+        """Count the runs that the Prefect server knows; 0 without one."""
+        if not self._prefect:
+            return 0
+        self._await_prefect()
+        url = f"http://127.0.0.1:{self._api_port}/api/flow_runs/count"
+        return int(httpx.post(url, json={}, timeout=60).raise_for_status().json())
+
+    def _tell(self, what: str) -> None:
+        """Say how far it is, every now and then."""
+        if time.monotonic() > self._told + _SAY_SECONDS:
+            self._told = time.monotonic()
+            self.say(f"{self.folder.name}: {what}; {self._describe()}")
+
+    def _describe(self) -> str:
+        seconds = time.monotonic() - self._begun
+        return f"{self._count().observed} of {self.world.catalog.visible} scenes in {seconds:.0f} s"
 
     def _count(self) -> Any:
         with self.engine.connect() as conn:
             return conn.execute(_LEFT).one()
 
     def _catch_up(self) -> None:
-        """Wait, for a while, until few scenes are left: a fault is to meet work, not a standstill."""
-        for _ in range(100):
+        """Wait, for a while, until few scenes are left."""
+        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        while time.monotonic() < deadline:
             if self.world.catalog.visible - self._count().observed <= _MAX_BACKLOG:
                 return
+            self._tell("catching up")
             time.sleep(0.2)
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
@@ -257,8 +325,13 @@ class _Run:
 
     def _start_prefect(self) -> None:
         argv = [sys.executable, "-P", "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1"]
-        environment = self._prefect_environment(self.folder / "server")
+        home = self.folder / "server"
+        # Prefect makes its own folder, and none above it
+        home.mkdir(exist_ok=True)
+        environment = self._prefect_environment(home)
         self._supervisor.start("prefect", [*argv, "--port", str(self._api_port)], environment)
+
+    def _await_prefect(self) -> None:
         self._supervisor.wait("prefect", f"http://127.0.0.1:{self._api_port}/api/health")
 
     def _fault_kill(self) -> None:
@@ -307,6 +380,8 @@ class _Run:
             self._count()
 
     def _fault_prefect(self) -> None:
+        """Stop the server once it answers, and start it again; it comes back while other faults go on."""
+        self._await_prefect()
         self._supervisor.stop("prefect")
         self._start_prefect()
 

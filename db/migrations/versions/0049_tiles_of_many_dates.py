@@ -6,7 +6,7 @@ from __future__ import annotations
 from segwatch.db.migrations import views
 
 revision = '0049'
-down_revision = '0047'
+down_revision = '0048'
 branch_labels = None
 depends_on = None
 

@@ -58,7 +58,7 @@ function listTrouble(watch) {
     const since = watch.catalog.answered_at ? ` since ${watch.catalog.answered_at.slice(0, 16).replace("T", " ")} UTC` : "";
     found.push(`the catalog did not answer ${plural(watch.catalog.failures, "search", "searches")} in a row${since}: ${watch.catalog.error}`);
   }
-  if (watch.catalog.missed_revisits >= 3) {
+  if (watch.catalog.silent) {
     found.push(`the catalog has published no scene of ${plural(watch.catalog.missed_revisits, "revisit")} in a row`);
   }
   const { judged, saturated } = watch.rendering;

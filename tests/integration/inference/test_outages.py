@@ -507,3 +507,37 @@ def test_an_item_that_an_outage_hides_is_not_rejected(status: int) -> None:
         with pytest.raises(SearchIncomplete, match=f"cannot be read now: HTTP {status}"):
             found += looking
     assert found == []
+
+
+def test_a_worker_that_is_killed_while_it_probes_blocks_nobody_for_longer_than_its_lease(
+    engine: Engine,
+) -> None:
+    queue(engine, "http://example.org", Well.version, count=3)
+
+    def lease(worker: str) -> ledger.SceneLease | None:
+        with engine.begin() as conn:
+            return ledger.lease(
+                conn,
+                worker=worker,
+                seconds=60,
+                model_version=Well.version,
+                circuits_of=lambda scene, watch: ("example.org",),
+            )
+
+    def pass_time(seconds: float) -> None:
+        do(
+            engine,
+            f"UPDATE segwatch.circuit SET probe_alive_until = probe_alive_until - interval '{seconds} s'",
+        )
+
+    with engine.begin() as conn:
+        circuits.record_failure(conn, "example.org", "refused", first_seconds=600)
+    rest_over(engine)
+    assert lease("prober") is not None
+    pass_time(50)
+    with engine.begin() as conn:
+        ledger.renew(conn, "prober", 60)
+    pass_time(50)
+    assert lease("other") is None, "the prober lives"
+    pass_time(60)
+    assert lease("other") is not None

@@ -160,3 +160,17 @@ def test_examples_can_be_loaded(file: Path) -> None:
         assert file.stem in {one.name for one in playbooks.load_all(file.parent)}
     else:
         assert watchfile.load(file).name
+
+
+def test_the_architecture_names_every_flow_and_the_map_of_files_every_folder() -> None:
+    deployed = yaml.safe_load((ROOT / "deployments/prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    flows = {one["name"].replace("-", "_") for one in deployed}
+    page, drawing = (
+        (ROOT / name).read_text(encoding="utf-8")
+        for name in ("docs/architecture.md", "docs/explanation/architecture.svg")
+    )
+    assert {one for one in flows if f"**{one}**" not in page} == set()
+    assert {one for one in flows if one not in drawing} == set()
+    places = (ROOT / "docs/where-things-are.md").read_text(encoding="utf-8")
+    folders = {f"flows/{init.parent.name}" for init in (ROOT / "flows").glob("*/__init__.py")}
+    assert {one for one in folders if f"| `{one}` |" not in places} == set()

@@ -52,7 +52,8 @@ GRANT SELECT, INSERT ON segwatch.alert_correction, segwatch.alert_mark, segwatch
     TO segwatch_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON segwatch.run, segwatch.announcement, segwatch.discovery_request,
     segwatch.trial,
-    segwatch.revisit
+    segwatch.revisit,
+    segwatch.fallback_scene
     TO segwatch_worker;
 -- Retention removes those of superseded observations.
 GRANT DELETE ON segwatch.observation_chip, segwatch.index_cells TO segwatch_worker;

@@ -15,6 +15,14 @@ CREATE TABLE segwatch.scene (
 
 CREATE INDEX scene_footprint_ix ON segwatch.scene USING gist (footprint);
 
+CREATE TABLE segwatch.fallback_scene (
+    scene_id UUID NOT NULL,
+    address TEXT NOT NULL,
+    found_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT fallback_scene_pk PRIMARY KEY (scene_id),
+    CONSTRAINT fallback_scene_scene_id_fk FOREIGN KEY(scene_id) REFERENCES segwatch.scene (id)
+);
+
 CREATE TABLE segwatch.scene_item (
     id UUID NOT NULL,
     scene_id UUID NOT NULL,

@@ -39,6 +39,7 @@ CREATE TABLE segwatch.circuit (
     probe_until TIMESTAMP WITH TIME ZONE,
     error TEXT,
     closed_at TIMESTAMP WITH TIME ZONE,
+    probe_alive_until TIMESTAMP WITH TIME ZONE,
     CONSTRAINT circuit_pk PRIMARY KEY (name),
     CONSTRAINT circuit_open CHECK ((failures = 0) = (retry_at IS NULL))
 );

@@ -12,6 +12,7 @@ CREATE TABLE segwatch.discovery (
     error TEXT,
     lag_p50_seconds DOUBLE PRECISION,
     lag_p95_seconds DOUBLE PRECISION,
+    silent_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT discovery_pk PRIMARY KEY (watch_name),
     CONSTRAINT discovery_error CHECK ((failures = 0) = (error IS NULL))
 );
