@@ -513,7 +513,9 @@ def _choose_tiles(group: ObservationGroup, tile_px: int) -> Sequence[Tile]:
     view = group.view
     if tile_px == group.tile_px:
         return view.tiles
-    return view.area.select(tiling.make_lattice_tiles(view.grid, tile_px, compute_overlap(tile_px)), view.grid)
+    return view.area.select(
+        tiling.make_lattice_tiles(view.grid, tile_px, compute_overlap(tile_px)), view.grid
+    )
 
 
 def _make_observer(observation: LeasedObservation, grid: GeoBox) -> Observer:

@@ -162,6 +162,8 @@ def test_the_command_line_shows_the_same(
     assert "appeared: changes that happened" in shown
     samples = len(list_samples(ledger))
     again = run_segwatch("assess", "start", "lakes", "--samples", "60", "--seed", "6")
-    assert f"has {samples} label(s): reports and the map show its figures until the new one has a label" in again
+    assert (
+        f"has {samples} label(s): reports and the map show its figures until the new one has a label" in again
+    )
     assert "hectares" in shown
     assert "too few labels" in run_segwatch("assess", "calibrate", "lakes")

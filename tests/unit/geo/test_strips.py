@@ -225,5 +225,7 @@ def test_a_grid_that_was_made_for_other_tiles_has_those_of_the_ground(
     assert covered.all()
     down, right = (round(one) for one in (~whole.transform * (own.transform.c, own.transform.f))[::-1])
     if down >= 0 and right >= 0 and down + own.height <= whole.height and right + own.width <= whole.width:
-        alone = {(one.row + down, one.col + right) for one in make_tiles(own.height, own.width, side, side // 4)}
+        alone = {
+            (one.row + down, one.col + right) for one in make_tiles(own.height, own.width, side, side // 4)
+        }
         assert alone <= {(one.row, one.col) for one in made}
