@@ -12,8 +12,8 @@ from tests.support.paths import ROOT
 PAGE = (ROOT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
 ROWS = [
     [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-    for line in PAGE.partition("## Attacks")[2].splitlines()
-    if line.startswith("|") and not line.startswith(("| attack", "| ---"))
+    for table in re.findall(r"^\| attack \|.*\n\| ---.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    for line in table.splitlines()
 ]
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py(?:::\w+)?)`", PAGE)))
 

@@ -46,6 +46,7 @@ ALLOWED = {
     "geo/tracking/ground.py": "in degrees around parts that lie on one side, or projected",
     "geo/tracking/cutting.py": "projected, in metres",
     "geo/tracking/step_builder.py:begin_track": "projected, in metres",
+    "flows/pipeline/discovery.py:select_unknown": "a hair around parts that lie on one side",
     "flows/web/ogcapi/collections.py": "one tile, which lies on one side",
     "db/sql/0013/12_objects_tile.sql": "one tile, which lies on one side",
     "db/sql/0022/23_watch.objects_tile.sql": "one tile, which lies on one side",
