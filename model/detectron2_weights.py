@@ -23,10 +23,14 @@ from segwatch.model.errors import CheckpointError
 MAX_BYTES = 4 * 1024**3
 
 
+class _ForbiddenError(pickle.UnpicklingError):
+    """A pickle asks for something that arrays do not need."""
+
+
 def _rebuild_bytes(text: str, encoding: str) -> bytes:
     """Rebuild bytes as Python 2 pickled them."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in encoding {encoding!r}")
+        raise _ForbiddenError(f"bytes in encoding {encoding!r}")
     return text.encode("latin1")
 
 
@@ -36,7 +40,7 @@ _multiarray: Any = import_module("numpy._core.multiarray")
 def _rebuild_array(kind: object, shape: object, code: object) -> NDArray[np.generic]:
     """Rebuild an empty array, which its state fills later, as every pickled array begins."""
     if kind is not _ArrayType or shape != (0,) or code not in (b"b", "b"):
-        raise pickle.UnpicklingError(f"an array that begins as {kind!r:.40}, {shape!r:.40}")
+        raise _ForbiddenError(f"an array that begins as {kind!r:.40}, {shape!r:.40}")
     empty: NDArray[np.generic] = _multiarray._reconstruct(np.ndarray, (0,), b"b")
     return empty
 
@@ -44,7 +48,7 @@ def _rebuild_array(kind: object, shape: object, code: object) -> NDArray[np.gene
 def _rebuild_dtype(code: object, *rest: object) -> np.dtype[Any]:
     """Rebuild a numeric dtype; one of objects or fields could hold anything."""
     if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[fiub][1248]", code):
-        raise pickle.UnpicklingError(f"an array of {code!r:.40}")
+        raise _ForbiddenError(f"an array of {code!r:.40}")
     return np.dtype(code)
 
 
@@ -74,7 +78,7 @@ class _ArraysOnly(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+            raise _ForbiddenError(f"it asks for {module}.{name}") from None
 
 
 def read_arrays(file: Path) -> dict[str, NDArray[np.generic]]:
@@ -93,7 +97,7 @@ def read_arrays(file: Path) -> dict[str, NDArray[np.generic]]:
             )
         with file.open("rb") as stream:
             found = _ArraysOnly(stream, encoding="latin1").load()
-    except pickle.UnpicklingError as error:
+    except _ForbiddenError as error:
         raise CheckpointError(
             f"{file}: holds more than arrays ({error}), and reading that would run code; it was not read"
         ) from error

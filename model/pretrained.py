@@ -69,7 +69,9 @@ def read_config(directory: Path) -> SegEarthConfig:
     """
     data = folder_check.read_config(directory / folder_check.CONFIG_FILE)
     if data.get("model_type") in folder_check.SAM3_TYPES:
-        raise CheckpointError(f"{directory} has weights of SAM 3: set SEGWATCH_MODEL=sam3 to use them")
+        raise CheckpointError(
+            f"{directory} has weights of SAM 3, not of SegEarth-R2; SEGWATCH_MODEL=sam3 uses them"
+        )
     if data.get("format") == FORMAT:
         return SegEarthConfig.from_dict(data)
     found = read_official_config(directory, checkpoint.read_shapes(checkpoint.list_weight_files(directory)))
@@ -157,6 +159,24 @@ def build_from_weights(
     report = checkpoint.load_weights(model, files, config.siglip.layers_used, prefix=prefix)
     _fill_buffers(model)
     return model.keep_in(dtype).to(resolve_device(device)).eval().requires_grad_(False), report
+
+
+def check_pretrained(directory: Path) -> None:
+    """Check that :func:`load_pretrained` could load a folder, without reading its weights.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing, cut or beyond all bounds, or weights and configuration do not match.
+    ConfigError
+        No model can have these dimensions.
+    TokenizerError
+        There is no usable tokenizer.
+    """
+    config = read_config(directory)
+    shapes = checkpoint.read_shapes(checkpoint.list_weight_files(directory))
+    checkpoint.check_keys(build_on_meta(config), shapes, config.siglip.layers_used, where=str(directory))
+    tokenizer.load_tokenizer(directory)
 
 
 def load_pretrained(

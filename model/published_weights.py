@@ -28,7 +28,7 @@ def list_shards(source: Path) -> list[Path]:
         The folder is missing or has neither.
     """
     if not source.is_dir():
-        raise CheckpointError(f"{source}: no such folder; give the folder of the official checkpoint")
+        raise CheckpointError(f"{source}: no such folder; give one with *.safetensors or pytorch_model*.bin")
     if (source / checkpoint.INDEX_FILE).exists() or any(source.glob("*.safetensors")):
         return checkpoint.list_weight_files(source)
     if (source / _PICKLED_INDEX).exists():

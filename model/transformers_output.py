@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from transformers.utils import logging as transformers_logging
+
+# some of its functions have no types
+_transformers: Any = transformers_logging
 
 
 @contextmanager
@@ -16,12 +20,12 @@ def silence_transformers() -> Iterator[None]:
     They tell of configurations in another format and of weights that are left out on purpose. What is wrong with a
     folder is said by the errors of this package.
     """
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()
+    level, bars = _transformers.get_verbosity(), _transformers.is_progress_bar_enabled()
+    _transformers.set_verbosity(logging.ERROR)
+    _transformers.disable_progress_bar()
     try:
         yield
     finally:
-        transformers_logging.set_verbosity(level)
+        _transformers.set_verbosity(level)
         if bars:
-            transformers_logging.enable_progress_bar()
+            _transformers.enable_progress_bar()

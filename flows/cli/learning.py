@@ -206,7 +206,7 @@ def _adapt(
     """Collect tiles, train, compare on the newest scene, and write the report."""
     from segwatch.db import watches
     from segwatch.flows.errors import ConfigError
-    from segwatch.flows.inference import watch_models
+    from segwatch.flows.inference import segmenters, watch_models
     from segwatch.flows.learning import reports
     from segwatch.flows.learning.collecting import collect_tiles
     from segwatch.model import model_version
@@ -223,7 +223,13 @@ def _adapt(
             f"{watch} uses SEGWATCH_SEGMENTER={settings.segmenter}, which segwatch cannot train; adapt a SegEarth-R2 "
             "checkpoint: unset it, or set SEGWATCH_MODEL_PATH"
         )
-    checkpoint = model_version.resolve_model_folder(settings.model_path if chosen is None else chosen.folder)
+    in_use = settings if chosen is None else watch_models.use_folder(settings, chosen.folder)
+    if in_use.model == segmenters.SAM3:
+        raise ConfigError(
+            f"{watch} uses SAM 3, which segwatch cannot train; adapt a SegEarth-R2 checkpoint: switch to one, "
+            "or leave SEGWATCH_MODEL out"
+        )
+    checkpoint = model_version.resolve_model_folder(in_use.model_path)
     if any(destination.glob("*.safetensors")):
         raise ConfigError(f"{destination} holds a model already; give a new folder")
     folder = work or destination.with_name(f"{destination.name}.work")
@@ -365,7 +371,9 @@ def switch(
     folder = Path(given).expanduser().resolve()
     with clear_errors(), open_engine() as engine:
         settings = load_settings()
-        version = segmenters.get_model_version(watch_models.use_folder(settings, str(folder)))
+        chosen = watch_models.use_folder(settings, str(folder))
+        segmenters.check_checkpoint(chosen)
+        version = segmenters.get_model_version(chosen)
         with engine.connect() as conn:
             watches = _list_watches(conn, named)
         _show_report(folder, version, watches)

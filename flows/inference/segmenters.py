@@ -11,7 +11,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,8 @@ UNAVAILABLE = (SegmenterError, ModelError)
 #: Segmenters that come with segwatch and need no weights.
 _SHIPPED = {"spectral": "segwatch.flows.inference.spectral:SpectralSegmenter"}
 #: Architectures that come with segwatch and load weights.
-SEGEARTH, SAM3 = "segearth-r2", "sam3"
+SEGEARTH: Final = "segearth-r2"
+SAM3: Final = "sam3"
 
 
 class Segmenter(Protocol):
@@ -266,6 +267,38 @@ def load_shadow(name: str, settings: FlowSettings) -> Segmenter:
     if name in {SEGEARTH, SAM3}:
         return load_architecture(name, settings, settings.shadow_model_path)
     return load_named(name, "SEGWATCH_SHADOW")
+
+
+def find_architecture(folder: str) -> Literal["segearth-r2", "sam3"]:
+    """Find the architecture of a checkpoint's folder or hub id from its configuration.
+
+    Raises
+    ------
+    segwatch.model.errors.CheckpointError
+        There is no such folder, or it has no readable configuration.
+    """
+    file = model_version.resolve_model_folder(folder) / folder_check.CONFIG_FILE
+    kind = folder_check.read_config(file).get("model_type")
+    return SAM3 if kind in folder_check.SAM3_TYPES else SEGEARTH
+
+
+def check_checkpoint(settings: FlowSettings) -> None:
+    """Check that the configured architecture could load its checkpoint, without reading the weights.
+
+    Raises
+    ------
+    segwatch.model.errors.ModelError
+        It cannot; the message says which file, number or tensor does not fit.
+    """
+    # imported here, as the architectures are: they need torch
+    if settings.model == SAM3:
+        from segwatch.model.sam3.loading import check_weights
+
+        check_weights(_locate_sam3(settings.model_path))
+    else:
+        from segwatch.model.pretrained import check_pretrained
+
+        check_pretrained(model_version.resolve_model_folder(settings.model_path))
 
 
 def get_model_version(settings: FlowSettings) -> str:

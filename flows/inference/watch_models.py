@@ -61,5 +61,6 @@ def load_model(settings: FlowSettings, chosen: ModelSwitch | None) -> Segmenter:
 
 
 def use_folder(settings: FlowSettings, folder: str) -> FlowSettings:
-    """Return settings whose segmenter is the model of a folder."""
-    return settings.model_copy(update={"segmenter": None, "model_path": folder})
+    """Return settings whose segmenter is the model of a folder, of whichever architecture that is."""
+    architecture = segmenters.find_architecture(folder)
+    return settings.model_copy(update={"segmenter": None, "model": architecture, "model_path": folder})

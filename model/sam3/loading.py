@@ -32,6 +32,31 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Sam3:
     CheckpointError
         The folder has no weights of SAM 3, or they are cut, beyond all bounds, or do not fit its configuration.
     """
+    check_weights(folder)
+    with silence_transformers():
+        try:
+            loaded: Any = Sam3.from_pretrained(
+                folder, dtype=dtype, output_loading_info=True, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{folder}: no weights of SAM 3 can be loaded: {error}") from error
+    model: Sam3 = loaded[0]
+    if missing := sorted(loaded[1]["missing_keys"]):
+        raise CheckpointError(
+            f"{folder}: {missing[0]} and {len(missing) - 1} more weights cannot be loaded by this version of "
+            "transformers; install the version in constraints.txt"
+        )
+    return model
+
+
+def check_weights(folder: Path) -> None:
+    """Check that :func:`load_weights` could load a folder, without reading its weights.
+
+    Raises
+    ------
+    CheckpointError
+        The folder has no weights of SAM 3, or they are cut, beyond all bounds, or do not fit its configuration.
+    """
     check_kind(folder)
     with silence_transformers():
         try:
@@ -51,19 +76,6 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Sam3:
                 f"{folder}: no SAM 3 can have the dimensions of its config.json: {error}"
             ) from error
         _check_shapes(folder, empty)
-        try:
-            loaded: Any = Sam3.from_pretrained(
-                folder, dtype=dtype, output_loading_info=True, use_safetensors=True, local_files_only=True
-            )
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{folder}: no weights of SAM 3 can be loaded: {error}") from error
-    model: Sam3 = loaded[0]
-    if missing := sorted(loaded[1]["missing_keys"]):
-        raise CheckpointError(
-            f"{folder}: {missing[0]} and {len(missing) - 1} more weights cannot be loaded by this version of "
-            "transformers; install the version in constraints.txt"
-        )
-    return model
 
 
 def load_tokenizer(folder: Path, words: int) -> PreTrainedTokenizerBase:

@@ -16,6 +16,7 @@ from segwatch.db import reviews
 from segwatch.db.reviews import Verdict
 from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import load_settings
+from segwatch.flows.inference import watch_models
 from segwatch.flows.inference.drain import Drain
 from segwatch.flows.inference.segmenters import Tiles, get_model_version
 from segwatch.flows.inference.shadow import Shadows
@@ -145,3 +146,31 @@ def test_sam3_is_the_shadow_on_a_share_of_the_scenes(
     shown = CliRunner().invoke(app, ["watch", "compare", "river"], env=given)
     assert shown.exit_code == 0, shown.output
     assert "compared on 1 of" in shown.output
+
+
+def test_a_watch_is_switched_to_sam3_by_its_folder(
+    engine: Engine, database: Any, url: str, tmp_path: Path
+) -> None:
+    """The folder says what it holds, whatever the settings name; what its worker could not load is refused."""
+    weights = write_sam3(tmp_path / "sam3")
+    queue_river(engine, url, make_profile(tmp_path, spectral=False), DarkWater.version)
+    settings = load_settings().model_copy(update={"device": "cpu"})
+
+    def run(*words: str) -> str:
+        given = {"SEGWATCH_DATABASE_URL": database.url(), "COLUMNS": "1000"}
+        return CliRunner().invoke(app, ["model", *words], env=given).output
+
+    sam3 = settings.model_copy(update={"model": "sam3", "model_path": str(weights)})
+    version = get_model_version(sam3)
+    assert f"river: switched to {version}" in run("switch", "river", str(weights), "--yes")
+    with engine.connect() as conn:
+        ((found, chosen),) = watch_models.list_models(conn, settings, "river")
+    assert (found, watch_models.load_model(settings, chosen).version) == (version, version)
+    assert "river uses SAM 3, which segwatch cannot train" in run(
+        "adapt", "river", "--out", str(tmp_path / "out")
+    )
+    config = weights / "config.json"
+    config.write_text(config.read_text().replace('"vocab_size": 54', '"vocab_size": 55'))
+    refused = run("switch", "river", str(weights), "--yes")
+    assert "token_embedding.weight (54, 32) instead of (55, 32)" in refused
+    assert f"rolled back from {version}" in run("rollback", "river", "--yes")

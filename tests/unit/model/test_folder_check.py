@@ -244,7 +244,9 @@ def test_a_tile_size_is_known_without_the_weights_if_it_can_be_one(
 
 
 def test_a_folder_of_another_model_or_format_says_what_to_set(sam3: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="has weights of SAM 3: set SEGWATCH_MODEL=sam3"):
+    with pytest.raises(
+        CheckpointError, match="has weights of SAM 3, not of SegEarth-R2; SEGWATCH_MODEL=sam3"
+    ):
         Predictor.load(sam3, "cpu")
     (tmp_path / "config.json").write_bytes((sam3 / "config.json").read_bytes())
     (tmp_path / "sam3.pt").write_bytes(b"a pickle")

@@ -307,4 +307,5 @@ def test_damaged_files_have_one_clear_error(published: Published, tmp_path: Path
     result = CliRunner().invoke(app, published.arguments(tmp_path / "out"))
     assert result.exit_code == 1
     assert "m2f.pkl" in result.stderr
+    assert "would run code" not in result.stderr, "nothing in it asks for that"
     assert "Traceback" not in result.stderr
