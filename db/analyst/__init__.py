@@ -16,6 +16,7 @@ from segwatch.db.analyst.accuracy import (
     read_accuracy,
 )
 from segwatch.db.analyst.alert_inbox import (
+    AlertCounts,
     AlertFilter,
     AlertMark,
     AlertOrder,
@@ -125,6 +126,7 @@ __all__ = [
     "REVIEW_COLUMNS",
     "SHOWN_COLUMNS",
     "VIEW_KEYS",
+    "AlertCounts",
     "AlertFilter",
     "AlertMark",
     "AlertOrder",

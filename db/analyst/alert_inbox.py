@@ -247,7 +247,7 @@ def _read_place(order: AlertOrder, given: str | None) -> dict[str, Any]:
         told, place, size, identity = (
             base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)).decode().split(" ")
         )
-        found = {"last_rank": place, "last_size": float(size), "last_id": UUID(identity)}
+        least, last = float(size), UUID(identity)
         known = (
             datetime.fromisoformat(place).tzinfo
             if rank.kind == "timestamptz"
@@ -255,9 +255,9 @@ def _read_place(order: AlertOrder, given: str | None) -> dict[str, Any]:
         )
     except (ValueError, binascii.Error) as error:
         raise _make_error() from error
-    if told != order or not known or not math.isfinite(found["last_size"]):
+    if told != order or not known or not math.isfinite(least):
         raise _make_error()
-    return found
+    return {"last_rank": place, "last_size": least, "last_id": last}
 
 
 def _make_error() -> InvalidCursor:

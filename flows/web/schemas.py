@@ -5,6 +5,7 @@ Responses are the rows of the analyst views. Fields may be added to them; those 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 from uuid import UUID
 
@@ -668,8 +669,21 @@ def describe_body(schema: dict[str, Any], *media_types: str) -> dict[str, Any]:
 
 
 def describe_json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """Describe a JSON body as a model."""
-    return describe_body(model.model_json_schema(), "application/json")
+    """Describe a JSON body as a model, whose parts are not named: references lead nowhere in the whole document."""
+    schema = model.model_json_schema()
+    return describe_body(_inline(schema, schema.pop("$defs", {})), "application/json")
+
+
+def _inline(schema: Any, named: Mapping[str, Any]) -> Any:
+    """Put the named parts of a schema where it refers to them; no part may hold itself."""
+    if isinstance(schema, list):
+        return [_inline(one, named) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: _inline(value, named) for name, value in schema.items() if name != "$ref"}
+    if "$ref" not in schema:
+        return kept
+    return _inline(named[schema["$ref"].rpartition("/")[2]], named) | kept
 
 
 def describe_content(media_type: str, words: str) -> dict[int | str, dict[str, Any]]:

@@ -24,6 +24,7 @@ from sqlalchemy import text
 
 from segwatch.db import events as event_rows
 from segwatch.db import messages, reviews, tokens
+from segwatch.db.alerts import Mark
 from segwatch.db.tokens import Scope
 from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.config.settings import load_settings
@@ -395,6 +396,29 @@ def _references(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for one in node:
             yield from _references(one)
+
+
+def test_every_reference_of_the_openapi_document_leads_somewhere(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+
+    def find(part: Any) -> Iterator[str]:
+        if isinstance(part, dict):
+            yield from [part["$ref"]] if isinstance(part.get("$ref"), str) else []
+        values = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        for value in values:
+            yield from find(value)
+
+    found = set(find(document))
+    assert found
+    for reference in found:
+        place: Any = document
+        for name in reference.removeprefix("#/").split("/"):
+            assert name in place, reference
+            place = place[name]
+    body = document["paths"]["/api/alerts/marks"]["post"]["requestBody"]["content"]["application/json"][
+        "schema"
+    ]
+    assert body["properties"]["mark"]["enum"] == [mark.value for mark in Mark]
 
 
 def test_the_openapi_document_describes_every_parameter_and_error(client: TestClient) -> None:
