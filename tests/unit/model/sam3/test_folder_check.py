@@ -65,7 +65,7 @@ def _misshape(folder: Path) -> None:
         (_cut_header, "no header of safetensors, or a cut one"),
         (_page, "no header of safetensors, or a cut one"),
         (_misshape, "a has 4 bytes, its shape needs 36"),
-        (lambda folder: (folder / "config.json").write_text("[]"), "config.json is no JSON object"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "config.json: no JSON object"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_refused(
