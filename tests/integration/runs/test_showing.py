@@ -64,7 +64,7 @@ def test_a_run_shows_its_scenes(server: Server, engine: Engine) -> None:
 
 def test_names_that_catalogs_choose_are_no_markup_in_prefect(server: Server, engine: Engine) -> None:
     name = "![a](http://evil.example/a.png) <img src=x onerror=alert(1)> [b](javascript:alert(1))"
-    refused = Attempt("rivers", AttemptOutcome.FAILED, name)
+    refused = Attempt("rivers", AttemptOutcome.UNUSABLE, name)
 
     @flow(name="showing")
     def show() -> None:
