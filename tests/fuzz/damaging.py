@@ -44,7 +44,7 @@ TEXTS = (
     "-inf", "NaN,NaN,NaN,NaN", "0x10", "１２", "²", "Infinity",
 )  # fmt: skip
 NUMBERS = (0, -1, 1, 2**31, 2**63, -(2**63) - 1, 2**64, 1e308, -1e308, 5e-324, 0.1, 181, -181, 91, 1e6)
-_VALUES = tuple(json.dumps(one) for one in (
+_MADE: tuple[Any, ...] = (
     None, True, False, [], {}, [[]], [None], {"": None}, [0] * 2000, {"type": "Feature"}, *TEXTS, *NUMBERS, *_RAW,
     as_geojson(knot(41)), as_geojson(knot(401)),
     {"type": "Polygon", "coordinates": [_POLE]},
@@ -57,7 +57,8 @@ _VALUES = tuple(json.dumps(one) for one in (
     {"type": "MultiPolygon", "coordinates": []},
     {"type": "GeometryCollection", "geometries": [{"type": "GeometryCollection", "geometries": []}]},
     {"type": "Circle", "coordinates": [1, 2]},
-))  # fmt: skip
+)  # fmt: skip
+_VALUES = tuple(json.dumps(one) for one in _MADE)
 _WORDS = tuple(one.encode("utf-8", "surrogatepass") for one in TEXTS)
 _BYTES = (
     *_WORDS,
