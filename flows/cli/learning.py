@@ -485,11 +485,17 @@ def _show_report(folder: Path, version: str, watches: Sequence[str]) -> None:
 
 
 def report_words(applied: Sequence[tuple[Watch, Applied]]) -> None:
-    """Warn about applied watches whose masks depend on the words; of new revisions, say how to measure it."""
+    """Warn about applied watches whose masks depend on the words; of new revisions, say how to measure it.
+
+    The segmenter ``spectral`` reads no words beside the targets.
+    """
     from segwatch.db import rewordings as stored
     from segwatch.db import watches
+    from segwatch.flows.config.settings import load_settings
     from segwatch.flows.learning.rewording import describe_agreement
 
+    if load_settings().segmenter == "spectral":
+        return
     with open_engine() as engine, engine.connect() as conn:
         for watch, done in applied:
             found = stored.find(conn, watches.make_instruction_id(watch.instruction), watch.name)

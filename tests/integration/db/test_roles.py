@@ -16,8 +16,8 @@ ADDED_ONLY = {
 }  # fmt: skip
 #: Summed from other rows, or kept for some time only.
 REPLACED = {
-    "admin_area", "admin_area_part", "announcement", "area_by_week", "discovery_request", "fallback_scene", "index_cells",
-    "observed_by_week", "reviewed_area", "revisit", "run", "trial",
+    "admin_area", "admin_area_part", "announcement", "area_by_week", "discovery_request", "fallback_scene",
+    "index_cells", "observed_by_week", "reviewed_area", "revisit", "run", "trial",
 }  # fmt: skip
 #: Rights of workers on further tables.
 OTHERS = {
