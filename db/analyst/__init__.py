@@ -20,6 +20,7 @@ from segwatch.db.analyst.alert_inbox import (
     AlertFilter,
     AlertMark,
     AlertOrder,
+    AlertPage,
     count_alerts_by,
     list_alert_page,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "AlertFilter",
     "AlertMark",
     "AlertOrder",
+    "AlertPage",
     "Box",
     "CatalogSearch",
     "ChangeStatus",

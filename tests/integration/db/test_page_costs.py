@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -104,7 +105,7 @@ def test_pages_of_objects_cost_what_they_hold(reading: Connection) -> None:
     assert [row["track_id"] for row in every.rows] == seen
     whole = count_blocks(reading, lambda: analyst.list_objects_as_of(reading, "lakes", _NOW, limit=10_000))
     for after in (None, first.next, last):
-        assert count_blocks(reading, lambda after=after: read_objects(reading, after)) < whole / 20
+        assert count_blocks(reading, partial(read_objects, reading, after)) < whole / 20
 
 
 def test_pages_of_alerts_cost_what_they_hold(reading: Connection) -> None:
@@ -118,7 +119,7 @@ def test_pages_of_alerts_cost_what_they_hold(reading: Connection) -> None:
     counted = count_blocks(reading, lambda: analyst.count_alerts_by(reading, chosen))
     assert analyst.count_alerts_by(reading, chosen).chosen == _ROWS + 1
     for after in (None, first.following, deep):
-        assert count_blocks(reading, lambda after=after: read(after)) < counted
+        assert count_blocks(reading, partial(read, after)) < counted
     for order in analyst.AlertOrder:
         rows, after = [], None
         while True:
