@@ -23,7 +23,7 @@ from tests.fuzz.parsers import PARSERS
 
 _BY_NAME = {one.name: one for one in PARSERS}
 _LONG_NUMBER, _DEEP = b"a = " + b"9" * 5000, b"a = " + b"[" * 5000
-_TOKEN = {"watch": "w", "layer": "l", "bbox": None, "area": None, "series": []}
+_TOKEN: dict[str, Any] = {"watch": "w", "layer": "l", "bbox": None, "area": None, "series": []}
 _ID = "00000000-0000-0000-0000-000000000001"
 
 
