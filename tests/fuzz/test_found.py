@@ -44,6 +44,12 @@ def _bomb() -> bytes:
     return made.getvalue()
 
 
+def _open_ring() -> bytes:
+    ground = {"type": "Polygon", "coordinates": [[[14, 46], [15, 46], [15, 47]]]}
+    feature = {"type": "Feature", "properties": {"name": "a"}, "geometry": ground}
+    return write_json({"type": "FeatureCollection", "features": [feature]})
+
+
 def _header(**tensor: Any) -> bytes:
     head = write_json({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} | tensor})
     return len(head).to_bytes(8, "little") + head + bytes(4)
@@ -71,6 +77,7 @@ def _header(**tensor: Any) -> bytes:
         ("sam3-folder", ("model.safetensors", _header(data_offsets=["@infinite@", 4]))),
         ("sam3-folder", ("model.safetensors", _header(shape=[2**40] * 5000))),
         ("labelled-sets", _bomb()),
+        ("admin-areas", _open_ring()),
         ("feeds-json", '{"type": "Feature\ud800"}'.encode("utf-8", "surrogatepass")),
     ],
 )
