@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import shapely
 from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
@@ -77,6 +78,8 @@ def _read(path: Path, name_column: str, layer: str | None) -> Iterator[tuple[Any
         pyogrio.errors.DataSourceError,
         pyogrio.errors.DataLayerError,
         pyogrio.errors.GeometryError,
+        # a ring that is not closed, or has two points
+        shapely.errors.ShapelyError,
     ) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if frame.crs is None:

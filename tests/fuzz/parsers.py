@@ -418,7 +418,8 @@ def _load_settings(given: tuple[str, str]) -> None:
     """Only values that a person may write: an environment holds no NUL."""
     name, value = given
     try:
-        FlowSettings(**{name.lower(): value})
+        values: dict[str, Any] = {name.lower(): value}
+        FlowSettings(**values)
     except pydantic.ValidationError as error:
         describe_errors(error)
         raise

@@ -23,7 +23,7 @@ from tests.fuzz.parsers import PARSERS
 
 _BY_NAME = {one.name: one for one in PARSERS}
 _LONG_NUMBER, _DEEP = b"a = " + b"9" * 5000, b"a = " + b"[" * 5000
-_TOKEN = {"watch": "w", "layer": "l", "bbox": None, "area": None, "series": []}
+_TOKEN: dict[str, Any] = {"watch": "w", "layer": "l", "bbox": None, "area": None, "series": []}
 _ID = "00000000-0000-0000-0000-000000000001"
 
 
@@ -42,6 +42,12 @@ def _bomb() -> bytes:
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("index.json", b" " * (80 << 20))
     return made.getvalue()
+
+
+def _open_ring() -> bytes:
+    ground = {"type": "Polygon", "coordinates": [[[14, 46], [15, 46], [15, 47]]]}
+    feature = {"type": "Feature", "properties": {"name": "a"}, "geometry": ground}
+    return write_json({"type": "FeatureCollection", "features": [feature]})
 
 
 def _header(**tensor: Any) -> bytes:
@@ -71,6 +77,7 @@ def _header(**tensor: Any) -> bytes:
         ("sam3-folder", ("model.safetensors", _header(data_offsets=["@infinite@", 4]))),
         ("sam3-folder", ("model.safetensors", _header(shape=[2**40] * 5000))),
         ("labelled-sets", _bomb()),
+        ("admin-areas", _open_ring()),
         ("feeds-json", '{"type": "Feature\ud800"}'.encode("utf-8", "surrogatepass")),
     ],
 )
