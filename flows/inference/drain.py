@@ -277,7 +277,9 @@ class Drain:
                 with self._outcomes.recording_failures(lease.scene, group.observations, spent), reading:
                     self._process_group(lease, group, reading)
                 self._readings.remove(reading)
-            self._say(f"{self.counts.scenes} scene(s) worked on, the last of {lease.scene.acquired_at:%Y-%m-%d %H:%M} UTC")
+            self._say(
+                f"{self.counts.scenes} scene(s) worked on, the last of {lease.scene.acquired_at:%Y-%m-%d %H:%M} UTC"
+            )
             self._report(lease)
         if self._without_prediction:
             self._check_segmenter()
