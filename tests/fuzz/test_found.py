@@ -21,6 +21,9 @@ from segwatch.model.config import FORMAT
 from tests.fuzz.damaging import write_json
 from tests.fuzz.parsers import PARSERS
 
+#: GDAL warns of what it reads all the same.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
 _BY_NAME = {one.name: one for one in PARSERS}
 _LONG_NUMBER, _DEEP = b"a = " + b"9" * 5000, b"a = " + b"[" * 5000
 _TOKEN: dict[str, Any] = {"watch": "w", "layer": "l", "bbox": None, "area": None, "series": []}

@@ -8,6 +8,9 @@ from tests.fuzz.campaign import Parser, run
 from tests.fuzz.parsers import PARSERS
 from tests.support.paths import ROOT
 
+#: GDAL warns of what it reads all the same.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
 #: Enough to try every kind of damage now and then.
 _INPUTS = 40
 
