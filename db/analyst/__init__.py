@@ -51,7 +51,6 @@ from segwatch.db.analyst.catalogs import (
     list_watch_names,
 )
 from segwatch.db.analyst.changes import (
-    compare_areas,
     count_refuted_changes,
     list_largest_changes,
     sum_changes,
@@ -152,7 +151,6 @@ __all__ = [
     "ViewKey",
     "check_position",
     "check_readable",
-    "compare_areas",
     "compare_totals",
     "count_alerts",
     "count_alerts_by",

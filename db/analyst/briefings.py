@@ -13,51 +13,63 @@ from segwatch.db.analyst.rows import Rows, fetch_rows
 from segwatch.db.codec import from_ewkb, to_ewkb
 from segwatch.geo.bounded import operations
 
+#: Objects that were there at ``{at}``, cut to the area: registered scenes move some of them over its border. What was
+#: refuted counts nowhere.
+_OBJECTS = """
+    SELECT o.track_id, o.target, o.status, o.valid_from, w.geom,
+           CASE WHEN w.is_whole THEN o.area_m2 ELSE ST_Area(CAST(w.geom AS geography)) END AS area_m2
+    FROM watch.objects_as_of({at}, now(), CAST(:area AS geometry)) o
+    CROSS JOIN LATERAL (SELECT ST_CoveredBy(o.geom, CAST(:area AS geometry)) AS is_whole) c
+    CROSS JOIN LATERAL (
+        SELECT c.is_whole, CASE WHEN c.is_whole THEN o.geom
+            ELSE ST_CollectionExtract(ST_Intersection(o.geom, CAST(:area AS geometry)), 3) END AS geom) w
+    WHERE o.watch = :watch AND o.status IS DISTINCT FROM 'refuted' AND NOT ST_IsEmpty(w.geom)
+"""
 #: The largest first: where not all can be shown, these are.
 _OUTLINES = text(
-    """
+    f"""
     SELECT o.track_id, o.target, o.status, o.area_m2, o.geom, count(*) OVER () AS of_all
-    FROM watch.objects_as_of(:at, now(), CAST(:area AS geometry)) o
-    WHERE o.watch = :watch ORDER BY o.area_m2 DESC, o.track_id LIMIT :limit
-    """
+    FROM ({_OBJECTS.format(at=":at")}) o ORDER BY o.area_m2 DESC, o.track_id LIMIT :limit
+    """  # noqa: S608 - a part of this file
 )
 _TOTALS = text(
-    """
+    f"""
     SELECT o.target, count(*) AS objects, sum(o.area_m2) AS area_m2,
            count(*) FILTER (WHERE o.status = 'confirmed') AS confirmed
-    FROM watch.objects_as_of(:at, now(), CAST(:area AS geometry)) o
-    WHERE o.watch = :watch GROUP BY o.target ORDER BY sum(o.area_m2) DESC, o.target
-    """
+    FROM ({_OBJECTS.format(at=":at")}) o GROUP BY o.target ORDER BY sum(o.area_m2) DESC, o.target
+    """  # noqa: S608
 )
-#: Kinds of changes after which there is more of a target than before.
+#: Kinds of changes after which there is more of a target than before; of an object with several, the most telling one.
 _GAINS = text(
     """
-    SELECT c.target, count(DISTINCT c.track_id) AS objects,
-           count(DISTINCT c.track_id) FILTER (WHERE c.status = 'confirmed') AS confirmed
-    FROM watch.changes c
-    WHERE c.watch = :watch AND NOT c.baseline AND c.retracted_at IS NULL AND c.status IS DISTINCT FROM 'refuted'
-      AND c.kind IN ('appeared', 'reappeared', 'grew') AND c.valid_at > :after AND c.valid_at <= :until
-    GROUP BY c.target ORDER BY c.target
+    SELECT g.target, g.kind, count(*) AS objects, count(*) FILTER (WHERE g.confirmed) AS confirmed
+    FROM (
+        SELECT DISTINCT ON (c.track_id) c.target, c.kind,
+               bool_or(c.status = 'confirmed') OVER (PARTITION BY c.track_id) AS confirmed
+        FROM watch.changes c
+        WHERE c.watch = :watch AND NOT c.baseline AND c.retracted_at IS NULL AND c.status IS DISTINCT FROM 'refuted'
+          AND c.kind IN ('appeared', 'reappeared', 'grew') AND c.valid_at > :after AND c.valid_at <= :until
+        ORDER BY c.track_id, array_position(ARRAY['appeared', 'reappeared', 'grew'], c.kind)) g
+    GROUP BY g.target, g.kind ORDER BY g.target, g.kind
     """
 )
 _EXTENTS = text(
-    """
+    f"""
     SELECT n.at, coalesce(sum(o.area_m2), 0) AS area_m2
     FROM unnest(CAST(:moments AS timestamptz[])) n(at)
-    LEFT JOIN LATERAL watch.objects_as_of(n.at, now(), CAST(:area AS geometry)) o ON o.watch = :watch
+    LEFT JOIN LATERAL ({_OBJECTS.format(at="n.at")}) o ON true
     GROUP BY n.at ORDER BY n.at
-    """
+    """  # noqa: S608
 )
 #: Each state once, however many of the times it lasted.
 _STATES = text(
-    """
+    f"""
     SELECT s.geom, count(*) OVER () AS of_all FROM (
         SELECT DISTINCT ON (o.track_id, o.valid_from) o.geom, o.area_m2
         FROM unnest(CAST(:moments AS timestamptz[])) n(at)
-        CROSS JOIN LATERAL watch.objects_as_of(n.at, now(), CAST(:area AS geometry)) o
-        WHERE o.watch = :watch ORDER BY o.track_id, o.valid_from) s
+        CROSS JOIN LATERAL ({_OBJECTS.format(at="n.at")}) o ORDER BY o.track_id, o.valid_from) s
     ORDER BY s.area_m2 DESC LIMIT :limit
-    """
+    """  # noqa: S608
 )
 #: Clear ones first: after a few of them nothing is left.
 _FOOTPRINTS = text(
@@ -94,7 +106,7 @@ class Outlines:
 
 
 def list_outlines(conn: Connection, watch: str, at: datetime, area: BaseGeometry, limit: int) -> Outlines:
-    """List the objects of a watch that were in an area (EPSG:4326) at a time, the largest first."""
+    """List the objects of a watch that were in an area (EPSG:4326) at a time, cut to it, the largest first."""
     rows = fetch_rows(conn, _OUTLINES, watch=watch, at=at, area=to_ewkb(area), limit=limit)
     objects = tuple(
         Outline(row["target"], row["status"], float(row["area_m2"]), from_ewkb(row["geom"])) for row in rows
@@ -103,12 +115,15 @@ def list_outlines(conn: Connection, watch: str, at: datetime, area: BaseGeometry
 
 
 def sum_objects(conn: Connection, watch: str, at: datetime, area: BaseGeometry) -> Rows:
-    """Sum up the objects at a time: ``target``, ``objects``, ``confirmed`` and ``area_m2``, the largest area first."""
+    """Sum up the objects at a time: ``target``, ``objects``, ``confirmed`` and ``area_m2``, the largest area first.
+
+    Only what is inside the area counts, and no refuted object, as in every function here.
+    """
     return fetch_rows(conn, _TOTALS, watch=watch, at=at, area=to_ewkb(area))
 
 
 def count_gains(conn: Connection, watch: str, after: datetime, until: datetime) -> Rows:
-    """Count, by target, the objects that appeared, reappeared or grew after a time: ``objects`` and ``confirmed``."""
+    """Count objects that appeared, reappeared or grew after a time, by target and kind: ``objects``, ``confirmed``."""
     return fetch_rows(conn, _GAINS, watch=watch, after=after, until=until)
 
 

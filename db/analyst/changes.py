@@ -39,17 +39,6 @@ _REFUTED = text(
     GROUP BY target ORDER BY target
     """
 )
-_AREAS = text(
-    """
-    SELECT target, sum(m2) FILTER (WHERE before) AS before_m2, sum(m2) FILTER (WHERE NOT before) AS after_m2
-    FROM (
-        SELECT target, area_m2 AS m2, true AS before FROM watch.objects_as_of(:first)
-        WHERE watch = :watch AND status IS DISTINCT FROM 'refuted'
-        UNION ALL SELECT target, area_m2, false FROM watch.objects_as_of(:last)
-        WHERE watch = :watch AND status IS DISTINCT FROM 'refuted'
-    ) both_times GROUP BY target ORDER BY target
-    """
-)
 
 
 def sum_changes(
@@ -80,11 +69,3 @@ def list_largest_changes(
     """
     values = {"watch": watch, "limit": limit, "since": since, "until": until}
     return conn.execute(_LARGEST, values).mappings().all()
-
-
-def compare_areas(
-    conn: Connection, watch: str, first: datetime, last: datetime
-) -> dict[str, tuple[float, float]]:
-    """Compare the area that each target covers at two times: target -> geodesic m² at ``first`` and at ``last``."""
-    rows = conn.execute(_AREAS, {"watch": watch, "first": first, "last": last})
-    return {row.target: (float(row.before_m2 or 0), float(row.after_m2 or 0)) for row in rows}

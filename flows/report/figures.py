@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from segwatch.flows.report.exposure import Count
+from segwatch.geo.assessment.intervals import add
 from segwatch.geo.types.assessment import Accuracy, Estimate
 
 _Z_95 = 1.959964
@@ -63,19 +64,25 @@ def estimate_extent(accuracy: Accuracy, totals: Sequence[Mapping[str, Any]]) -> 
 
 
 def estimate_gains(accuracy: Accuracy, gains: Sequence[Mapping[str, Any]]) -> Interval:
-    """Estimate how many of the gains are real, from the share of each target's changes that happened."""
-    targets = {row["target"]: int(row["objects"]) for row in gains}
-    shares: dict[str, Estimate] = {}
-    for target in targets:
-        one = accuracy.find(target)
-        if one is not None and one.changes is not None:
-            shares[target] = one.changes
-    reason = _explain_missing(accuracy, list(targets), len(shares))
+    """Estimate how many of the gains are real, from the share of each kind of change that happened.
+
+    Where too few of a kind are labelled, the share of all changes of the target stands for it. The samples of kinds and
+    targets are independent; the interval is that of a sum (MOVER).
+    """
+    parts: list[Estimate] = []
+    missing = 0
+    for row in gains:
+        one = accuracy.find(row["target"])
+        share = None if one is None else one.change_kinds.get(row["kind"], one.changes)
+        if share is None:
+            missing += 1
+        else:
+            parts.append(share.scale(int(row["objects"])))
+    reason = _explain_missing(accuracy, [row["target"] for row in gains], len(gains) - missing)
     if reason:
         return Interval(reason=reason)
-    low = sum(count * shares[target].low for target, count in targets.items())
-    high = sum(count * shares[target].high for target, count in targets.items())
-    return Interval(low, high, assessed_at=accuracy.drawn_at)
+    whole = add(parts)
+    return Interval(max(0.0, whole.low), whole.high, assessed_at=accuracy.drawn_at)
 
 
 def _explain_missing(accuracy: Accuracy, targets: Sequence[str], estimates: int) -> str:

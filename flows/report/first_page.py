@@ -16,6 +16,10 @@ from segwatch.flows.report.places import NEAR_KM
 from segwatch.geo.text.printable import to_one_line
 from segwatch.geo.text.storable import shorten
 
+#: What is farther is not near.
+_MAX_NEAR_KM = 50.0
+#: A smaller share that was not seen is a sliver of overlays.
+_MIN_UNSEEN_SHARE = 5e-4
 #: Lengths of what other people wrote, so that it leaves room for the rest of the page.
 _MAX_TITLE, _MAX_TARGETS, _MAX_REASON, _MAX_INSTRUCTION = 160, 80, 160, 300
 
@@ -103,7 +107,7 @@ def write_title(briefing: Briefing, language: Language) -> str:
     place = briefing.place
     where = (
         language.say("where.near", place=f"{place.name}, {place.country}")
-        if place
+        if place and place.distance_km <= _MAX_NEAR_KM
         else language.say("where.point", point=language.write_place(*briefing.centre))
     )
     key = "title" if briefing.period else "title.unobserved"
@@ -162,7 +166,9 @@ def _write_known(briefing: Briefing, language: Language) -> str:
         "targets": _list_targets(briefing, language),
         "extent": language.write_area(extent),
         "difference": _write_difference(abs(difference), extent, language),
-        "seen": language.write_percent(1 - briefing.unseen_share),
+        "seen": language.write_percent(
+            1.0 if briefing.unseen_share < _MIN_UNSEEN_SHARE else 1 - briefing.unseen_share
+        ),
         "sure": _write_sure(briefing, language),
     }
     kind = (
@@ -211,7 +217,7 @@ def _write_tiles(briefing: Briefing, language: Language) -> Iterator[Tile]:
     targets = _list_targets(briefing, language)
     if period is None or figures.extent_m2 is None:
         for label in (language.say("figure.extent", targets=targets), language.say("figure.gained"),
-                      language.say("figure.maximum")):  # fmt: skip
+                      _name_maximum(briefing, language)):  # fmt: skip
             yield Tile("–", "", label, unknown, language.say("interval.unassessed"))
         return
     number, unit = language.split_area(figures.extent_m2)
@@ -240,13 +246,18 @@ def _write_gains(briefing: Briefing, language: Language) -> Tile:
     interval = (
         language.say(gains.reason)
         if gains.low is None or gains.high is None
-        else language.say(
-            "interval.changes",
-            low=language.write_number(gains.low, 1),
-            high=language.write_number(gains.high, 1),
+        else _write_gain_interval(
+            language.write_number(gains.low, 1), language.write_number(gains.high, 1), language
         )
     )
     return Tile(language.write_number(figures.gained), "", language.say("figure.gained"), detail, interval)
+
+
+def _write_gain_interval(low: str, high: str, language: Language) -> str:
+    """Write the interval; where every change was looked at, there is one number."""
+    if low == high:
+        return language.say("interval.changes.all", number=low)
+    return language.say("interval.changes", low=low, high=high)
 
 
 def _write_people(people: Count, language: Language) -> Tile:
@@ -258,7 +269,7 @@ def _write_people(people: Count, language: Language) -> Tile:
 
 
 def _write_maximum_tile(briefing: Briefing, language: Language) -> Tile:
-    extent, label = briefing.extent, language.say("figure.maximum")
+    extent, label = briefing.extent, _name_maximum(briefing, language)
     none = language.say("interval.none" if _is_assessed(briefing) else "interval.unassessed")
     if extent is None or extent.ground_m2 is None:
         return Tile("–", "", label, language.say("figure.unknown"), none)
@@ -268,6 +279,10 @@ def _write_maximum_tile(briefing: Briefing, language: Language) -> Tile:
         "figure.maximum.when", extent=language.write_area(most), when=language.write_moment(when)
     )
     return Tile(number, unit, label, detail, none)
+
+
+def _name_maximum(briefing: Briefing, language: Language) -> str:
+    return language.say("figure.maximum" if briefing.happening.kind else "figure.maximum.watch")
 
 
 def _write_area_interval(found: Interval, language: Language) -> str:
@@ -290,7 +305,7 @@ def _write_unseen(briefing: Briefing, language: Language) -> Iterator[str]:
         }
         key = (
             "unseen.all"
-            if share * briefing.area_m2 < 1
+            if share < _MIN_UNSEEN_SHARE
             else "unseen.one"
             if period.is_single
             else "unseen.share"

@@ -117,7 +117,10 @@ def gather(
         gap = analyst.find_gap(conn, name, watch.area, watch.start)
         answered = [row for row in scenes if row["state"] == "observed"]
         times = [row["acquired_at"] for row in answered]
-        areas = analyst.compare_areas(conn, name, times[0], times[-1]) if times else {}
+        areas = [
+            {row["target"]: float(row["area_m2"]) for row in analyst.sum_objects(conn, name, at, watch.area)}
+            for at in ((times[0], times[-1]) if times else ())
+        ]
         accuracy = analyst.read_accuracy(conn, name)
         calibrations = analyst.list_calibrations(conn, name)
     whole = compute_area_m2(watch.area)
@@ -138,8 +141,12 @@ def gather(
         first=times[0] if times else None,
         last=times[-1] if times else None,
         totals=tuple(
-            Total(target, *sizes, analyst.describe_target(accuracy, accuracy.find(target)))
-            for target, sizes in areas.items()
+            Total(
+                target,
+                *(one.get(target, 0.0) for one in areas),
+                analyst.describe_target(accuracy, accuracy.find(target)),
+            )
+            for target in sorted({target for one in areas for target in one})
         ),
         changes=to_table(changes, _CHANGE_COLUMNS),
         refuted=refuted,

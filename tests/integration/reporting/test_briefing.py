@@ -11,10 +11,12 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import segno
 import yaml
+from shapely.geometry import box
 from sqlalchemy import text
 from typer.testing import CliRunner
 
@@ -23,11 +25,13 @@ from segwatch.flows.cli.app import app
 from segwatch.flows.config.settings import FlowSettings, load_settings
 from segwatch.flows.events import playbooks
 from segwatch.flows.report.briefing import Request, gather_briefing
+from segwatch.flows.report.figures import estimate_gains
 from segwatch.flows.report.html import render, render_html
 from segwatch.flows.report.language import LANGUAGES, load_language
 from segwatch.flows.report.paper import render_pdf
 from segwatch.geo import identity
 from segwatch.geo.area import compute_area_m2
+from segwatch.geo.types.assessment import Accuracy, Estimate, TargetAccuracy
 from segwatch.geo.types.event import Event, EventKind, EventLevel
 from segwatch.geo.types.watch import Instruction
 from tests.conftest import Database
@@ -95,7 +99,7 @@ def test_one_page_says_what_is_known_and_how_sure(
         f"covered {now['ha']:.1f} ha, {now['ha'] - first['ha']:.1f} ha more than on 1 January 2024" in words
     )
     ever = compute_area_m2(LAKE.union(POND).union(TARN)) / 1e4
-    assert f"{ever:.1f} ha maximum extent of the event" in words
+    assert f"{ever:.1f} ha maximum extent ground covered at any time" in words
     assert "NOT ASSESSED" in words
     assert words.count("no interval: not assessed") == 3
     # what nobody saw
@@ -151,6 +155,54 @@ def test_an_assessed_map_has_intervals(ledgers: Any, settings: FlowSettings) -> 
     assert page.title == "Stausee Nord"
     assert page.tiles[0].number == f"{total['area_m2'] / 1e4:.1f}".replace(".", ",")
     assert "einzigen Beobachtung am 1. Januar 2024, 10:00 UTC" in page.known
+
+
+def test_only_what_is_inside_the_area_and_not_refuted_counts(ledgers: Any, settings: FlowSettings) -> None:
+    ledger: Ledger = ledgers()
+    ledger.arrive(WORLD, [0, 1, 2])
+    crossing = box(9.995, 50.001, 10.005, 50.005)
+    with ledger.engine.begin() as conn:  # as registered scenes move objects over the border
+        (lake,) = conn.execute(
+            text("SELECT track_id FROM watch.objects_now ORDER BY area_m2 DESC LIMIT 1")
+        ).scalars()
+        conn.execute(
+            text("UPDATE segwatch.track_state SET status = 'refuted' WHERE track_id <> :id"), {"id": lake}
+        )
+        conn.execute(
+            text(
+                "UPDATE segwatch.track_state SET geom = ST_Multi(ST_GeomFromText(:geom, 4326)) WHERE track_id = :id"
+            ),
+            {"id": lake, "geom": crossing.wkt},
+        )
+    inside = compute_area_m2(crossing.intersection(EVERYTHING))
+    found = brief(ledger.engine, settings)
+    assert found.briefing.figures.extent_m2 == pytest.approx(inside, rel=1e-6)
+    assert found.briefing.before_m2 == pytest.approx(inside, rel=1e-6)
+    assert found.briefing.extent is not None
+    assert found.briefing.extent.ground_m2 == pytest.approx(inside, rel=1e-6)
+    (total,) = found.briefing.situation.totals
+    assert (total.before_m2, total.after_m2) == pytest.approx((inside, inside), rel=1e-6)
+    assert found.briefing.after is not None
+    (outline,) = found.briefing.after.outlines.objects
+    assert outline.geometry.within(EVERYTHING.buffer(1e-9))
+
+
+def test_gains_are_estimated_from_the_changes_of_their_kinds() -> None:
+    """All units of three kinds were looked at: of the gains, both are real, whatever the losses were."""
+    sure, never = Estimate(1.0, 0.0, 1.0, 1.0), Estimate(0.0, 0.0, 0.0, 0.0)
+    water = TargetAccuracy(
+        "water", 60, 60, 1e4, changes=Estimate(0.5, 0.1, 0.3, 0.7),
+        change_kinds={"appeared": sure, "grew": sure, "reappeared": never},
+    )  # fmt: skip
+    accuracy = Accuracy("lakes", UUID(int=1), START, (water,))
+    rows = [
+        {"target": "water", "kind": kind, "objects": count}
+        for kind, count in (("appeared", 1), ("grew", 1), ("reappeared", 2))
+    ]
+    gains = estimate_gains(accuracy, rows)
+    assert (gains.low, gains.high) == (2.0, 2.0)
+    few = estimate_gains(accuracy, [{"target": "water", "kind": "merged", "objects": 10}])
+    assert (few.low, few.high) == (3.0, 7.0), "the share of all kinds stands for one without labels"
 
 
 def test_a_disaster_run_is_titled_by_its_event_and_hostile_text_stays_text(
