@@ -20,6 +20,14 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp
                              WHERE c.observation_id = o.id AND c.retracted_at IS NULL
                                AND h.status IS DISTINCT FROM 'refuted'
                                AND ST_Intersects(c.geom, place.point)) THEN 'alerted'
+                -- a disappearance is raised by a later miss than the one that it is dated to
+                WHEN EXISTS (SELECT 1 FROM segwatch.change c
+                             JOIN segwatch.alert e ON e.change_id = c.id
+                             JOIN segwatch.held_change h ON h.id = c.id
+                             JOIN segwatch.track k ON k.id = c.track_id
+                             WHERE c.kind = 'disappeared' AND c.valid_at = o.acquired_at AND k.series_id = o.series_id
+                               AND c.retracted_at IS NULL AND h.status IS DISTINCT FROM 'refuted'
+                               AND ST_Intersects(c.geom, place.point)) THEN 'alerted'
                 WHEN EXISTS (SELECT 1 FROM segwatch.verdict v
                              WHERE v.verdict = 'rejected' AND v.track_id IN (
                                  SELECT c.track_id FROM segwatch.change c
