@@ -33,7 +33,8 @@ _PAGE = text(
               < (CAST(:at AS timestamptz), CAST(:id AS uuid))
         ORDER BY at DESC, c.observation_id DESC LIMIT :limit)
     SELECT c.observation_id, c.watch, c.acquired_at, c.state, c.reason, c.waits, c.attempts, c.clear_share,
-           c.detections, c.item_hrefs, c.model, c.discovered_at, c.committed_at, c.superseded_at
+           c.detections, c.item_hrefs, c.model, c.discovered_at, c.committed_at, c.superseded_at, c.shift_east_m,
+           c.shift_north_m
     FROM page p
     CROSS JOIN LATERAL (SELECT * FROM watch.coverage n WHERE n.observation_id = p.observation_id OFFSET 0) c
     ORDER BY p.at DESC, p.observation_id DESC

@@ -117,6 +117,10 @@ class CoverageRow(BaseModel):
     discovered_at: AwareDatetime | None
     committed_at: AwareDatetime | None
     superseded_at: AwareDatetime | None
+    shift_east_m: float | None = Field(
+        description="by how much polygons were moved to the east, m, as the scene is displaced; null: not observed"
+    )
+    shift_north_m: float | None
 
 
 class CoveragePage(BaseModel):

@@ -59,9 +59,9 @@ async function loadScenes(watch: string): Promise<void> {
   try {
     const { value: scenes } = await get<Scene[]>("/api/scenes", { watch });
     if (!isCurrent(watch)) return;
-    store.set({ scenes: { is: "ready", value: addClearShares(scenes, []) } });
+    store.set({ scenes: { is: "ready", value: addObservations(scenes, []) } });
     const { value } = await get<{ coverage: CoverageRow[] }>("/api/coverage", { watch, state: "observed", limit: "1000" });
-    if (isCurrent(watch)) store.set({ scenes: { is: "ready", value: addClearShares(scenes, value.coverage) } });
+    if (isCurrent(watch)) store.set({ scenes: { is: "ready", value: addObservations(scenes, value.coverage) } });
   } catch (error) {
     if (!isCurrent(watch)) return;
     if (ready(store.state.scenes)) store.set({ problem: "How clear the scenes were could not be loaded." });
@@ -69,11 +69,15 @@ async function loadScenes(watch: string): Promise<void> {
   }
 }
 
-/** Add to each scene the clear share of its observation in force. */
-function addClearShares(scenes: Scene[], coverage: CoverageRow[]): Scene[] {
+/** Add to each scene what its observation in force says of it. */
+function addObservations(scenes: Scene[], coverage: CoverageRow[]): Scene[] {
   const current = coverage.filter((one) => one.superseded_at === null && one.acquired_at !== null);
-  const shares = new Map(current.map((one) => [Date.parse(one.acquired_at ?? ""), one.clear_share]));
-  return scenes.map((one) => ({ ...one, clear_share: shares.get(instant(one.acquired_at)) ?? null }));
+  const rows = new Map(current.map((one) => [Date.parse(one.acquired_at ?? ""), one]));
+  return scenes.map((one) => {
+    const row = rows.get(instant(one.acquired_at));
+    const moved = row?.shift_east_m == null || row.shift_north_m == null ? null : Math.hypot(row.shift_east_m, row.shift_north_m);
+    return { ...one, clear_share: row?.clear_share ?? null, displaced_m: moved };
+  });
 }
 
 async function loadUnused(watch: string): Promise<void> {

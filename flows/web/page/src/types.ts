@@ -38,11 +38,15 @@ export interface Scene {
   attribution: string | null;
   /** Share of the area that was clear, 0 to 1; null where unknown. */
   clear_share: number | null;
+  /** By how much its outlines were moved, metres: the picture is displaced by that; null where unknown. */
+  displaced_m: number | null;
 }
 
 export interface CoverageRow {
   acquired_at: string | null;
   clear_share: number | null;
+  shift_east_m: number | null;
+  shift_north_m: number | null;
   superseded_at: string | null;
 }
 
@@ -137,6 +141,8 @@ export interface HistoryEntry {
   instruction: string | null;
   evidence: Record<string, unknown> | null;
   change: string | null;
+  /** Whether it was there when its ground was first observed. */
+  baseline: boolean;
 }
 
 /** An object that another one came out of, or the other way round. */

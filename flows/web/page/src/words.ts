@@ -32,6 +32,10 @@ export function describeBelief(alert: Alert): string {
   return `${words}, ${percent(alert.confidence)} sure${corrected}${disagree ? `; ${observations(disagree)} against it` : ""}`;
 }
 
+/** That a picture is displaced, and its outlines are not. */
+export const describeDisplacement = (metres: number | null | undefined): string =>
+  metres == null || metres < 0.5 ? "" : `, displaced by ${metres.toFixed(metres < 10 ? 1 : 0)} m; outlines are moved back`;
+
 /** Who takes care of an alert. */
 export function describeMark(alert: Alert): string {
   if (alert.status === "open") return "open";

@@ -26,7 +26,7 @@ export function AreaChart({ history, at }: { history: History; at: string }) {
               <tr key={one.at}>
                 <th scope="row">{day(one.at)}</th>
                 <td>{one.alive ? area(one.area_m2) : "gone"}{one.area_low_m2 === null ? "" : ` (${area(one.area_low_m2)} to ${area(one.area_high_m2)})`}</td>
-                <td>{one.change ?? ""}</td>
+                <td>{one.baseline && one.change ? "there when first observed" : one.change ?? ""}</td>
                 <td>{describeStatus(one.status, one.confidence)}</td>
               </tr>
             ))}
@@ -58,7 +58,7 @@ function Drawing({ rows, at }: { rows: HistoryEntry[]; at: string }) {
           <g key={one.at}>
             {one.area_low_m2 !== null && one.area_high_m2 !== null && <line class="bar" x1={px} x2={px} y1={y(one.area_low_m2)} y2={y(one.area_high_m2)} />}
             <circle cx={px} cy={py} r="4" fill={one.change ? colourOf(one.change) : "currentColor"} class={one.status === "provisional" ? "provisional" : ""}>
-              <title>{`${day(one.at)}: ${area(one.area_m2)}${one.change ? `, ${one.change}` : ""}`}</title>
+              <title>{`${day(one.at)}: ${area(one.area_m2)}${one.change ? `, ${one.baseline ? "there when first observed" : one.change}` : ""}`}</title>
             </circle>
           </g>
         );

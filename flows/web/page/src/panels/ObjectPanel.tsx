@@ -124,7 +124,7 @@ function ObjectCard() {
       <Await of={object} what="object" retry={retry}>
         {(value) => (
           <Facts rows={[
-            ["object", describeStatus(value.status, value.confidence, value.confidence_calibrated)],
+            ["object", value.last_change?.kind === "disappeared" ? `gone: ${describeStatus(value.last_change.status, value.last_change.confidence)}` : describeStatus(value.status, value.confidence, value.confidence_calibrated)],
             ...(drawn ? [["area", area(drawn.area_m2)], ["state since", day(drawn.since)], ["score", share(drawn.score)]] as [string, string][] : []),
             ["last change", value.last_change ? `${value.last_change.kind} ${day(value.last_change.valid_at)}` : "none"],
             ...(value.last_change ? [["how sure", describeStatus(value.last_change.status, value.last_change.confidence, value.last_change.confidence_calibrated)] as [string, string]] : []),

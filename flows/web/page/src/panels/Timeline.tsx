@@ -6,7 +6,7 @@ import { earlierIndex, sceneIndex, store, useStore } from "../store";
 import { addressTime, instant } from "../times";
 import type { Scene } from "../types";
 import { Await } from "../ui/parts";
-import { day } from "../words";
+import { day, describeDisplacement } from "../words";
 
 const STEP_MS = 1400;
 const MODES: [Mode, string][] = [["one", "One date"], ["swipe", "Swipe"], ["blink", "Blink"], ["changes", "Changes"]];
@@ -36,7 +36,7 @@ function Axis({ scenes }: { scenes: Scene[] }) {
         <button type="button" aria-label={state.playing ? "Stop" : "Play the scenes"} disabled={scenes.length < 2} onClick={() => play(index, scenes.length)}>{state.playing ? "❚❚" : "▶︎"}</button>
         <button type="button" aria-label="Next scene" disabled={index === scenes.length - 1} onClick={() => goToScene(index + 1)}>›</button>
         <output id="date" for="slider">{day(scene.acquired_at)}</output>
-        <span id="state" class="quiet">scene {index + 1} of {scenes.length}: {scene.state}{scene.clear_share === null ? "" : `, ${Math.round(scene.clear_share * 100)} % clear`}</span>
+        <span id="state" class="quiet">scene {index + 1} of {scenes.length}: {scene.state}{scene.clear_share === null ? "" : `, ${Math.round(scene.clear_share * 100)} % clear`}{describeDisplacement(scene.displaced_m)}</span>
         <span class="modes" role="group" aria-label="Comparison">
           {MODES.map(([one, label]) => (
             <button key={one} type="button" aria-pressed={mode === one} disabled={one !== "one" && scenes.length < 2} onClick={() => compare(one, scenes)}>{label}</button>
