@@ -117,10 +117,12 @@ def gather(
         gap = analyst.find_gap(conn, name, watch.area, watch.start)
         answered = [row for row in scenes if row["state"] == "observed"]
         times = [row["acquired_at"] for row in answered]
-        areas = [
+        before, after = (
             {row["target"]: float(row["area_m2"]) for row in analyst.sum_objects(conn, name, at, watch.area)}
-            for at in ((times[0], times[-1]) if times else ())
-        ]
+            if at is not None
+            else {}
+            for at in ((times[0], times[-1]) if times else (None, None))
+        )
         accuracy = analyst.read_accuracy(conn, name)
         calibrations = analyst.list_calibrations(conn, name)
     whole = compute_area_m2(watch.area)
@@ -143,10 +145,11 @@ def gather(
         totals=tuple(
             Total(
                 target,
-                *(one.get(target, 0.0) for one in areas),
+                before.get(target, 0.0),
+                after.get(target, 0.0),
                 analyst.describe_target(accuracy, accuracy.find(target)),
             )
-            for target in sorted({target for one in areas for target in one})
+            for target in sorted(before.keys() | after.keys())
         ),
         changes=to_table(changes, _CHANGE_COLUMNS),
         refuted=refuted,
