@@ -25,6 +25,7 @@ from sqlalchemy import Connection
 from segwatch.db import publishing, second_opinion
 from segwatch.db.second_opinion import Neighbourhood, ObservedPlace
 from segwatch.geo.spectral.cells import compare_places
+from segwatch.geo.spectral.likelihood import shows_no_change
 from segwatch.geo.tracking.alert_rules import JudgedChange
 from segwatch.geo.tracking.past import find_past
 from segwatch.geo.types.belief import MAX_PAST
@@ -79,48 +80,59 @@ class EvidenceOfChanges:
         )
 
 
-def measure_changes(
-    conn: Connection,
-    series_id: UUID,
-    observations: Sequence[TrackedObservation],
-    steps: Sequence[TrackingStep],
-    without: Collection[UUID] = (),
-) -> EvidenceOfChanges:
-    """Measure the changes of consecutive steps.
+class ChangeMeter:
+    """Measures the changes of consecutive steps, while they are folded.
 
     Parameters
     ----------
     observations
-        Those that were folded, in order.
-    steps
-        One for each of them.
+        Those that are folded, in order.
     without
         Published observations that these replace.
     """
-    measured = EvidenceOfChanges()
-    cells: dict[UUID, IndexCells | None] = {}
-    load = partial(_load, conn, cells)
-    order = _Order(conn, series_id, observations, frozenset({*without, *(one.id for one in observations)}))
-    for place, (observation, step) in enumerate(zip(observations, steps, strict=True)):
-        if not step.changes or load(observation.id) is None:
-            continue
+
+    def __init__(
+        self,
+        conn: Connection,
+        series_id: UUID,
+        observations: Sequence[TrackedObservation],
+        without: Collection[UUID] = (),
+    ) -> None:
+        self.measured = EvidenceOfChanges()
+        self._cells: dict[UUID, IndexCells | None] = {}
+        self._load = partial(_load, conn, self._cells)
+        self._places = {one.id: place for place, one in enumerate(observations)}
+        self._order = _Order(conn, series_id, observations, frozenset({*without, *self._places}))
+
+    def measure(
+        self, observation: TrackedObservation, step: TrackingStep
+    ) -> frozenset[tuple[UUID, ChangeKind]]:
+        """Measure the changes of a step; return track and kind of those on whose ground nothing changed."""
+        if not step.changes or self._load(observation.id) is None:
+            return frozenset()
+        place = self._places[observation.id]
         found = _find_detections(observation, step)
         states = {state.track_id: state for state in step.states}
+        unchanged = set()
         for change in step.changes:
             state = states.get(change.track_id)
             ground = change.ground(None if state is None else state.geometry)
-            before_id = None if ground is None else order.find_before(place, change, state, ground)
+            before_id = None if ground is None else self._order.find_before(place, change, state, ground)
             means: tuple[Mapping[str, float], Mapping[str, float]] = ({}, {})
             if ground is not None:
-                before = None if before_id is None else load(before_id)
-                after = load(order.find_after(place, change, ground)) or load(observation.id)
+                before = None if before_id is None else self._load(before_id)
+                after = self._load(self._order.find_after(place, change, ground)) or self._load(
+                    observation.id
+                )
                 means = compare_places(ground, before, after)
+            if shows_no_change(change.target, *means):
+                unchanged.add((change.track_id, change.kind))
             evidence = _build(means, found.get(change.track_id))
             identity = publishing.make_change_id(step.scene_id, change)
-            measured.found[identity] = MeasuredChange(before_id, evidence)
-        if len(cells) > 2 * MAX_PAST:
-            cells.clear()  # a long series that is folded again must not fill the memory
-    return measured
+            self.measured.found[identity] = MeasuredChange(before_id, evidence)
+        if len(self._cells) > 2 * MAX_PAST:
+            self._cells.clear()  # a long series that is folded again must not fill the memory
+        return frozenset(unchanged)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from segwatch.db.raising import RuleMatch
 from segwatch.flows.alerting.send_times import compute_send_time
 from segwatch.flows.errors import FlowError
 from segwatch.flows.failures.reasons import Reasons
-from segwatch.flows.pipeline.change_evidence import measure_changes
+from segwatch.flows.pipeline.change_evidence import ChangeMeter
 from segwatch.flows.runtime import stopping
 from segwatch.flows.telemetry import tracing
 from segwatch.geo.tracking.alert_rules import (
@@ -155,6 +155,7 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
     )
     start = FoldStart(observation.acquired_at, observation.scene_id)
     memory = fold_memory.load_memory(conn, series_id, start, place)
+    meter = ChangeMeter(conn, series_id, [observation])
     (step,) = fold_series(
         before,
         [_to_look(observation, ready.watch, ready.first)],
@@ -166,8 +167,9 @@ def _publish_next(conn: Connection, series_id: UUID, total: TrackingCounts) -> b
         open_before=memory.open_changes,
         past=memory.past,
         references=memory.references,
+        find_unchanged=meter.measure,
     )
-    evidence = measure_changes(conn, series_id, [observation], [step])
+    evidence = meter.measured
     (judged,) = list_judged_changes([step], memory.open_changes)
     judged = evidence.add_to(conn, ready.watch.rules, judged)
     total.alerts += tracks.publish(
@@ -210,6 +212,7 @@ def _publish_late(
     first = bool(looks) and looks[0].first
     seeds = _Seeds.of(conn, series_id, late.since) if first and late.since else _Seeds()
     before = seeds.states or old.before
+    meter = ChangeMeter(conn, series_id, [one.observation for one in looks], old.replaced)
     steps = fold_series(
         before,
         looks,
@@ -221,10 +224,11 @@ def _publish_late(
         open_before=old.memory.open_changes,
         past=old.memory.past,
         references=old.memory.references,
+        find_unchanged=meter.measure,
     )
     refuted = frozenset(old.refuted.values())
     judged = list_judged_changes(steps, old.memory.open_changes, refuted)
-    evidence = measure_changes(conn, series_id, [one.observation for one in looks], steps, old.replaced)
+    evidence = meter.measured
     restored = list_restored_changes(steps, old.memory.open_changes, refuted)
     chosen = [
         (observation_id, _choose_alerts(watch, evidence.add_to(conn, watch.rules, changes)))

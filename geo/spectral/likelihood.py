@@ -1,4 +1,4 @@
-"""How much spectral evidence speaks for a detection: a log-likelihood ratio for belief in objects.
+"""How much spectral evidence speaks for a detection, and whether it shows no change of a change's ground.
 
 The ratio is P(evidence | the target is there) / P(evidence | it is not there), as a clipped linear function of the mean
 of an index. It is conservative on purpose. Logistic regressions on labelled pixels (157 water scenes, and fires with a
@@ -10,8 +10,9 @@ most a factor of :data:`MAX_FACTOR`, and targets that an index does not show phy
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from segwatch.geo.spectral.classes import find_class, is_vegetated
+from segwatch.geo.spectral.classes import SpectralClass, find_class, is_vegetated
 from segwatch.geo.types.evidence import IndexMean, SpectralEvidence
 
 #: Largest factor by which the evidence of one detection changes the odds.
@@ -27,6 +28,8 @@ _NEUTRAL = {
 }
 #: Where inside and ring differ by less, the index does not show the object's border, and counts half.
 _MIN_CONTRAST = 0.05
+#: How clearly an index has to speak, before a change and after it alike, for its ground to count as unchanged.
+_CLEARLY = math.log(1.5)
 
 
 def log_likelihood_ratio(target: str, evidence: SpectralEvidence | None) -> float:
@@ -46,8 +49,7 @@ def log_likelihood_ratio(target: str, evidence: SpectralEvidence | None) -> floa
         target has no class, the source no bands, or nothing was measured. For vegetated ground such as forest never
         above 0: fields are green, too.
     """
-    vegetated = is_vegetated(target)
-    kind = find_class("vegetation" if vegetated else target)
+    kind = _find_class(target)
     if kind is None or evidence is None:
         return 0.0
     name = kind.choose_index([one.index for one in evidence.means])
@@ -56,7 +58,33 @@ def log_likelihood_ratio(target: str, evidence: SpectralEvidence | None) -> floa
         return 0.0
     weight = evidence.pixels / (evidence.pixels + _HALF_WEIGHT_PX) * _weigh_contrast(mean)
     ratio = weight * _compute_ratio(mean.index, mean.inside)
-    return min(0.0, ratio) if vegetated else ratio
+    return min(0.0, ratio) if is_vegetated(target) else ratio
+
+
+def shows_no_change(target: str, before: Mapping[str, float], after: Mapping[str, float]) -> bool:
+    """Return whether an index clearly says the same of the ground of a change before and after it.
+
+    Then the target was there both times, or neither time: the model missed it, or found what is none.
+
+    Parameters
+    ----------
+    target
+        Label of the change's target; see :func:`log_likelihood_ratio`.
+    before, after
+        Means of indices over the ground, by the name of the index. False where the one for the target is missing.
+    """
+    kind = _find_class(target)
+    name = None if kind is None else kind.choose_index(before.keys() & after.keys())
+    if name is None:
+        return False
+    ratios = [_compute_ratio(name, part[name]) for part in (before, after)]
+    if is_vegetated(target):  # fields are green, too
+        ratios = [min(0.0, one) for one in ratios]
+    return min(ratios) >= _CLEARLY or max(ratios) <= -_CLEARLY
+
+
+def _find_class(target: str) -> SpectralClass | None:
+    return find_class("vegetation" if is_vegetated(target) else target)
 
 
 def _compute_ratio(index: str, value: float) -> float:

@@ -112,6 +112,8 @@ class Judge:
         Smaller detections were dropped, m².
     doubted
         Track and kind of earlier changes that are unlikely by now: they explain no other.
+    unchanged
+        Track and kind of changes of the step on whose ground a spectral index says the same before and after.
     """
 
     transition: Transition
@@ -120,6 +122,7 @@ class Judge:
     rates: RatesOf
     min_polygon_m2: float = 0.0
     doubted: frozenset[tuple[UUID, ChangeKind]] = frozenset()
+    unchanged: frozenset[tuple[UUID, ChangeKind]] = frozenset()
     holds: Holds = field(init=False)
     """What else may explain changes."""
     _observed: dict[tuple[ChangeKind, UUID, datetime], _Observed] = field(default_factory=dict)
@@ -232,6 +235,8 @@ class Judge:
             belief = Belief(0.0, observations_for=int(shows))
             return Judgement(scene_id, change.track_id, change.kind, belief, min(start, change.valid_at), at)
         evidence = self._add_older(change, self.holds.find(change, evidence), views)
+        if (change.track_id, change.kind) in self.unchanged:
+            evidence = replace(evidence, unchanged=True)
         judgement = self._judge(change, scene_id, evidence, views)
         return self._refute(judgement) if self._is_explained(change, judgement) else judgement
 
@@ -337,6 +342,7 @@ class Judge:
             or _ends_single_view(change, views, evidence)
             or _follows_light(change, views, evidence, raised)
             or not self._is_resolved(change, evidence)
+            or evidence.unchanged
         )
         confidence = turn.confidence * evidence.prior * (HELD if held else 1.0)
         belief = _decide(change, confidence, views, evidence, held, was)

@@ -49,6 +49,12 @@ from segwatch.geo.types.tracking import (
 )
 from segwatch.geo.types.watch import TrackingSettings
 
+FindUnchanged = Callable[[TrackedObservation, TrackingStep], frozenset[tuple[UUID, ChangeKind]]]
+
+
+def _find_none(observation: TrackedObservation, step: TrackingStep) -> frozenset[tuple[UUID, ChangeKind]]:
+    return frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class FoldInput:
@@ -74,6 +80,7 @@ def fold_series(
     open_before: Iterable[OpenChange] = (),
     past: Iterable[PastObservation] = (),
     references: Mapping[Cell, ReferenceChip] | None = None,
+    find_unchanged: FindUnchanged = _find_none,
 ) -> list[TrackingStep]:
     """Fold observations in order, each over the objects that it may affect, and judge what changed.
 
@@ -104,6 +111,10 @@ def fold_series(
         in ``before``.
     references
         For the cells of the observations' chips: the chip of the first observation before, with its shift.
+    find_unchanged
+        Receives each observation and its step before it is judged; returns track and kind of the changes on whose
+        ground a spectral index says the same before and after
+        (:func:`segwatch.geo.spectral.likelihood.shows_no_change`).
 
     Returns
     -------
@@ -120,6 +131,7 @@ def fold_series(
         {_identify(one): one for one in open_before},
         list(past),
         dict(references or {}),
+        find_unchanged,
     )
     return [series.fold(item) for item in inputs]
 
@@ -151,6 +163,7 @@ class _Series:
     open_changes: dict[tuple[UUID, UUID, ChangeKind], OpenChange]
     past: list[PastObservation]
     references: dict[Cell, ReferenceChip]
+    find_unchanged: FindUnchanged
     shown: dict[UUID, ShownGround] = field(default_factory=dict)
     """Past observations that were asked before, moved, by observation id."""
     folded: dict[UUID, ShownGround] = field(default_factory=dict)
@@ -279,6 +292,7 @@ class _Series:
                 for one in shown_open
                 if one.judgement.belief.confidence < DOUBTED
             ),
+            unchanged=self.find_unchanged(item.observation, step),
         )
         new, again = judge.judge(shown_open)
         crs = make_local_equal_area(self.origin)

@@ -153,6 +153,8 @@ class Evidence:
     """Counted misses of the object that are older than the first view."""
     seen_at: datetime | None = None
     """Acquisition time of the newest of these detections; None if there are none."""
+    unchanged: bool = False
+    """Whether a spectral index says the same of the change's ground before and after it."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values, geometries as hexadecimal WKB."""
@@ -167,6 +169,7 @@ class Evidence:
             "hits_before": self.hits_before,
             "misses_before": self.misses_before,
             "seen_at": None if self.seen_at is None else self.seen_at.isoformat(),
+            "unchanged": self.unchanged,
         }
 
     @classmethod
@@ -184,6 +187,7 @@ class Evidence:
             document.get("hits_before", 0),
             document.get("misses_before", 0),
             None if seen_at is None else datetime.fromisoformat(seen_at),
+            document.get("unchanged", False),
         )
 
 

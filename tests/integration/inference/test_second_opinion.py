@@ -25,6 +25,7 @@ from segwatch.geo.tracking.evidence_conditions import parse_condition
 from segwatch.geo.types.tracking import ChangeKind
 from segwatch.geo.types.watch import AlertRule, Instruction, TrackingSettings
 from tests.support.spectral_scenes import (
+    DATA,
     UNCHANGED,
     YEARS,
     Broken,
@@ -256,6 +257,37 @@ class Twin(DarkWater):
 
     version = "twin@1"
     tile_px = 96
+
+
+class Blind(DarkWater):
+    """The same model once it finds nothing any more."""
+
+    def segment(self, tiles: Tiles, instructions: Sequence[str]) -> list[list[Prediction]]:
+        """Find nothing."""
+        return super().segment([np.full_like(tile, 255) for tile in tiles], instructions)
+
+
+@pytest.mark.parametrize("evidence", [False, True])
+def test_what_is_not_found_any_more_is_not_gone_where_the_index_still_shows_it(
+    engine: Engine, settings: FlowSettings, tmp_path: Path, evidence: bool
+) -> None:
+    """A model that misses an object in scene after scene is not believed against a water index that did not change."""
+    years, profile = range(2010, 2020), make_profile(tmp_path)
+    same = (DATA / "pucallpa-2015.tif").read_bytes()
+    with serving_river({str(year): same for year in years}) as url:
+        queue_river(engine, url, profile, DarkWater.version, years[:5], evidence=evidence)
+        _work(engine, settings)
+        queue_river(engine, url, profile, DarkWater.version, years[5:], evidence=evidence)
+        _work(engine, settings, Blind())
+    gone = _rows(engine, "SELECT status, confidence, evidence FROM watch.changes WHERE kind = 'disappeared'")
+    clear = [row for row in gone if not evidence or row["evidence"]["after"]["mndwi"] > 0.14]
+    assert len(clear) > 5
+    confirmed = [row for row in clear if row["status"] == "confirmed"]
+    if evidence:
+        assert confirmed == []
+        assert max(row["confidence"] for row in clear) < 0.5
+    else:
+        assert len(confirmed) > 3, "without an index, five misses in a row are a loss"
 
 
 class Strict(DarkWater):

@@ -20,7 +20,7 @@ from segwatch.geo.grid import get_crs
 from segwatch.geo.spectral import cells
 from segwatch.geo.spectral.cells import CellAverager, compare_places
 from segwatch.geo.spectral.indices import BANDS, NO_VALUE, compute_indices, list_computable
-from segwatch.geo.spectral.likelihood import MAX_FACTOR, log_likelihood_ratio
+from segwatch.geo.spectral.likelihood import MAX_FACTOR, log_likelihood_ratio, shows_no_change
 from segwatch.geo.spectral.zones import ZoneMeter
 from segwatch.geo.types.evidence import ChangeEvidence, IndexMean, SpectralEvidence
 from segwatch.geo.types.tracking import Detection, ObservationResult
@@ -216,3 +216,26 @@ def test_agreement_of_nothing() -> None:
     assert found.targets[0].iou is None
     assert found.objects == ()
     assert found.differences == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "before", "after", "unchanged"),
+    [
+        ("water", {"ndwi": 0.47}, {"ndwi": 0.47}, True),
+        ("water", {"ndwi": -0.59}, {"ndwi": -0.6}, True),
+        ("water", {"ndwi": 0.3}, {"ndwi": -0.5}, False),
+        ("water", {"ndwi": 0.3}, {"ndwi": 0.05}, False),
+        ("water", {"ndwi": -0.1}, {"ndwi": -0.1}, False),
+        ("water", {"mndwi": 0.0, "ndwi": 0.5}, {"mndwi": 0.0, "ndwi": 0.5}, False),
+        ("water", {"ndwi": 0.5}, {}, False),
+        ("burned ground", {"nbr": -0.3}, {"nbr": -0.3}, True),
+        ("forest", {"ndvi": 0.8}, {"ndvi": 0.8}, False),
+        ("forest", {"ndvi": -0.1}, {"ndvi": 0.0}, True),
+        ("buildings", {"ndwi": 0.5}, {"ndwi": 0.5}, False),
+    ],
+)
+def test_ground_is_unchanged_where_an_index_says_the_same_twice(
+    target: str, before: dict[str, float], after: dict[str, float], unchanged: bool
+) -> None:
+    """Unclear values say nothing, and green ground may be fields instead of forest."""
+    assert shows_no_change(target, before, after) is unchanged
