@@ -28,6 +28,7 @@ from segwatch.flows.config.settings import load_settings
 from segwatch.flows.orchestration.lost_runs import end_lost_runs
 from segwatch.flows.orchestration.trial_intake import make_trial_intake
 from segwatch.flows.orchestration.trial_runs import start_trials
+from segwatch.flows.web import trials as web_trials
 from segwatch.flows.web.application import create_app
 from segwatch.flows.web.options import ServerOptions
 from tests.conftest import Database
@@ -149,6 +150,8 @@ def test_a_trial_that_is_asked_for_over_http_is_run_by_a_worker(
     server: Server, worker: Engine, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEGWATCH_SEGMENTER", WELL)
+    # a request waits longer for Prefect here, as a busy machine needs more than seconds to start a run
+    monkeypatch.setattr(web_trials, "_START_SECONDS", 120.0)
     with serving_source() as lakes, get_client(sync_client=True) as client:
         with worker.begin() as conn:
             watches.apply(conn, lakes)
