@@ -64,6 +64,7 @@ SBOM_FILE ?= build/sbom.json
 sbom: setup build/sbom/.ready
 	build/sbom/bin/python -m cyclonedx_py environment $(BIN)/python --pyproject pyproject.toml --mc-type application \
 		--output-reproducible --spec-version 1.6 --output-format JSON --validate --output-file $(SBOM_FILE)
+	@sed -i 's#file://$(CURDIR)#.#g' $(SBOM_FILE)
 	@echo "$(SBOM_FILE)"
 
 build/sbom/.ready:

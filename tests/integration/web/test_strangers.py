@@ -267,6 +267,8 @@ def test_views_and_functions_hold_nothing_that_a_session_may_not_see(
         )
     calls = {
         "objects_as_of": "SELECT CAST(r AS text) FROM watch.objects_as_of(now()) r",
+        "objects_page": "SELECT CAST(r.tracks AS text) FROM watch.objects_page('lakes', now(), now(), NULL,"
+        f" '{UUID(int=0)}', 9) r",
         "why_not": "SELECT CAST(r AS text) FROM watch.why_not(10.0015, 50.0015, now(), 'lakes') r"
         " WHERE r.observation_id IS NOT NULL",
         "readable_imagery": f"SELECT CAST(r AS text) FROM watch.readable_imagery('lakes', '{scene}') r",
