@@ -117,6 +117,8 @@ def gather(
         gap = analyst.find_gap(conn, name, watch.area, watch.start)
         answered = [row for row in scenes if row["state"] == "observed"]
         times = [row["acquired_at"] for row in answered]
+        if times and since is not None and since > times[0]:
+            times[0] = min(since, times[-1])  # what changed since then is asked for
         before, after = (
             {row["target"]: float(row["area_m2"]) for row in analyst.sum_objects(conn, name, at, watch.area)}
             if at is not None

@@ -288,3 +288,17 @@ def test_why_not_says_what_a_provisional_change_waits_for(ledgers: Any, engine: 
     assert (
         ledger.rows(query, at=day(9))[0]["waits"] == "may be tried again now: the next segment run takes it"
     )
+
+
+def test_why_not_knows_a_disappearance_at_the_miss_that_it_is_dated_to(ledgers: Any) -> None:
+    ledger: Ledger = ledgers(gone_after=2)
+    ledger.rule(min_area_m2=1e9)
+    ledger.arrive([SHOWN, SHOWN, NOTHING, NOTHING], range(4))
+    (gone,) = ledger.rows("SELECT valid_at, status FROM watch.changes WHERE kind = 'disappeared'")
+    rows = ledger.rows(
+        "SELECT answer, waits FROM watch.why_not(10.003, 50.003, now(), 'lakes') WHERE acquired_at = :at",
+        at=gone["valid_at"],
+    )
+    assert gone["status"] == "provisional"
+    assert [row["answer"] for row in rows] == ["below threshold"]
+    assert "its change is provisional" in rows[0]["waits"]

@@ -187,6 +187,16 @@ def test_only_what_is_inside_the_area_and_not_refuted_counts(ledgers: Any, setti
     assert outline.geometry.within(EVERYTHING.buffer(1e-9))
 
 
+def test_the_annexes_begin_where_the_first_page_does(ledgers: Any, settings: FlowSettings) -> None:
+    ledger: Ledger = ledgers()
+    ledger.arrive(WORLD, [0, 1, 2])
+    since = START + timedelta(days=1, hours=12)
+    found = gather_briefing(ledger.engine, settings, Request("lakes", since=since))
+    assert found.situation.first == since
+    assert sum(one.before_m2 for one in found.situation.totals) == pytest.approx(found.before_m2)
+    assert found.before_m2 > 0
+
+
 def test_gains_are_estimated_from_the_changes_of_their_kinds() -> None:
     """All units of three kinds were looked at: of the gains, both are real, whatever the losses were."""
     sure, never = Estimate(1.0, 0.0, 1.0, 1.0), Estimate(0.0, 0.0, 0.0, 0.0)

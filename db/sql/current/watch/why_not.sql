@@ -75,8 +75,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = segwatch, public, pg_temp
                 SELECT j.evidence_id, j.views FROM segwatch.change_judgement j
                 WHERE j.change_id = c.id AND upper_inf(j.recorded)
                 ORDER BY j.acquired_at DESC, j.scene_id DESC LIMIT 1) n ON c.status = 'provisional'
-            WHERE c.observation_id = o.id AND c.retracted_at IS NULL AND NOT c.baseline
-              AND ST_Intersects(c.geom, place.point)
+            WHERE (c.observation_id = o.id
+                   OR (c.kind = 'disappeared' AND c.valid_at = o.acquired_at
+                       AND c.track_id IN (SELECT k.id FROM segwatch.track k WHERE k.series_id = o.series_id)))
+              AND c.retracted_at IS NULL AND NOT c.baseline AND ST_Intersects(c.geom, place.point)
             ORDER BY c.confidence DESC NULLS LAST, c.id LIMIT 1) b ON true
         WHERE w.name = why_not.watch AND o.acquired_at <= why_not.at AND o.superseded_at IS NULL
           AND ((SELECT segwatch.reads_all_watches()) OR w.name = ANY (CAST((SELECT segwatch.readable_watches()) AS text[])))
